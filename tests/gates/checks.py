@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of the test suite. Each is a function that raises when something is wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gates.runner import ROOT, CheckFailed, Runner, tracked_files
+
+NAMESPACE, NAME = "podferry", "live"
+MODULE_UTILS = "ansible_collections.podferry.live.plugins.module_utils"
+# Installed on nodes and run by the node's own Python, 3.9 or later.
+NODE_CODE = [f"plugins/module_utils/{part}" for part in ("_common", "_runtime", "_criu", "_ferry")]
+OLDEST_NODE_PYTHON = "3.9"
+# Never in the built collection, whatever galaxy.yml says.
+NOT_RELEASED = (
+    "__pycache__",
+    ".pyc",
+    ".pytest_cache",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".collections",
+    ".venv",
+    ".cache",
+    ".git/",
+    ".ci/",
+    ".tar.gz",
+)
+
+
+def format_and_lint(run: Runner) -> None:
+    """Python: one format, and ruff's rules of pyproject.toml."""
+    run.command("ruff", "format", "--no-cache", "--diff", ".")
+    run.command("ruff", "check", "--no-cache", ".")
+
+
+def yaml(run: Runner) -> None:
+    """YAML style."""
+    run.command("yamllint", "--strict", ".")
+
+
+def ansible_lint(run: Runner) -> None:
+    """The production profile, warnings included; no rule is skipped."""
+    run.command("ansible-lint", "--offline", "--strict", "--profile", "production", env={"ANSIBLE_LINT_NODEPS": "1"})
+
+
+def mypy(run: Runner) -> None:
+    """Strict types: the engine, the lab's stand-in, and the tools of the tests."""
+    run.command("mypy", "--cache-dir", os.devnull, "-p", MODULE_UTILS)
+    run.command("mypy", "--cache-dir", os.devnull, "-p", "gates")
+    for package in sorted((ROOT / "roles/lab/files").glob("*/__init__.py")):
+        run.command("mypy", "--cache-dir", os.devnull, "-p", package.parent.name, cwd=package.parent.parent)
+
+
+def node_python(run: Runner) -> None:
+    """Node code needs nothing newer than the oldest Python we promise."""
+    present = [path for path in NODE_CODE if (ROOT / path).is_dir()]
+    if not present:
+        raise CheckFailed("no node code found")
+    run.command("vermin", f"-t={OLDEST_NODE_PYTHON}-", "--no-tips", "--violations", "--eval-annotations", *present)
+
+
+def unit(run: Runner) -> None:
+    """Everything that needs no lab."""
+    run.command(sys.executable, "-m", "pytest", "tests/unit", "tests/conformance", *run.pytest_args)
+
+
+@contextmanager
+def collection_tree() -> Iterator[Path]:
+    """A copy of the project where Ansible expects a collection: <tmp>/ansible_collections/podferry/live."""
+    with tempfile.TemporaryDirectory(prefix="podferry-tree-") as parent:
+        tree = Path(parent) / "ansible_collections" / NAMESPACE / NAME
+        for path in tracked_files():
+            if path.startswith(".collections/"):
+                continue
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / path, tree / path, follow_symlinks=False)
+        yield tree
+
+
+def ansible_test(run: Runner) -> None:
+    """ansible-test sanity, every test that applies. Each ignore entry must be one that we allow, with its reason."""
+    ignores = sorted((ROOT / "tests/sanity").glob("ignore-*.txt"))
+    for line in (line for path in ignores for line in path.read_text().splitlines()):
+        if "#" not in line:
+            raise CheckFailed(f"an ignore entry without a reason: {line}")
+    with collection_tree() as tree:
+        run.command(
+            "ansible-test", "sanity", "--color", "no", "--truncate", "0", "--python", f"{sys.version_info[0]}.{sys.version_info[1]}",
+            cwd=tree, env={"LC_ALL": "C.UTF-8", "PYTHONPATH": ""},
+        )  # fmt: skip
+
+
+def docs(run: Runner) -> None:
+    """Documentation of plugins, modules and roles: links, markup, references."""
+    with collection_tree() as tree:
+        run.command("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "self", "--skip-rstcheck", str(tree), cwd=tree)  # fmt: skip
+
+
+def changelog(run: Runner) -> None:
+    """Changelog fragments."""
+    run.command("antsibull-changelog", "lint")
+
+
+def build(run: Runner, tree: Path, target: Path) -> Path:
+    """Build the collection of `tree` into `target` and return the archive."""
+    run.command("ansible-galaxy", "collection", "build", "--output-path", str(target), cwd=tree, quiet=True)
+    (archive,) = target.glob("*.tar.gz")
+    return archive
+
+
+def galaxy(run: Runner) -> None:
+    """The collection builds, holds what a user needs, and none of our own clutter."""
+    with collection_tree() as tree, tempfile.TemporaryDirectory() as target:
+        archive = build(run, tree, Path(target))
+        with tarfile.open(archive) as opened:
+            names = opened.getnames()
+        clutter = [name for name in names if any(part in f"{name}/" for part in NOT_RELEASED)]
+        if clutter:
+            raise CheckFailed(f"the archive holds {clutter}")
+        missing = {"README.md", "meta/runtime.yml", "LICENSES/GPL-3.0-or-later.txt", "playbooks/migrate.yml"} - set(
+            names
+        )
+        if missing:
+            raise CheckFailed(f"the archive lacks {sorted(missing)}")
+        print(f"{archive.name}: {len(names)} entries, {archive.stat().st_size / 1024:.0f} KiB")
+
+
+def syntax(run: Runner) -> None:
+    """Every playbook parses: from the plain clone by path, and installed, elsewhere, by FQCN."""
+    playbooks = sorted((ROOT / "playbooks").glob("*.yml"))
+    if not playbooks:
+        raise CheckFailed("no playbooks")
+    run.command("ansible-playbook", "--syntax-check", *(str(path.relative_to(ROOT)) for path in playbooks), quiet=True)
+    with collection_tree() as tree, tempfile.TemporaryDirectory(prefix="podferry-installed-") as elsewhere:
+        archive = build(run, tree, Path(elsewhere))
+        env = {"ANSIBLE_COLLECTIONS_PATH": elsewhere, "ANSIBLE_CONFIG": os.devnull, "ANSIBLE_LOCALHOST_WARNING": "0"}
+        run.command(
+            "ansible-galaxy",
+            "collection",
+            "install",
+            "--offline",
+            "-p",
+            elsewhere,
+            str(archive),
+            cwd=Path(elsewhere),
+            env=env,
+            quiet=True,
+        )
+        names = [f"{NAMESPACE}.{NAME}.{path.stem}" for path in playbooks]
+        run.command("ansible-playbook", "--syntax-check", *names, cwd=Path(elsewhere), env=env, quiet=True)
+        modules = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+        run.command(
+            "ansible-doc",
+            "--json",
+            "-t",
+            "module",
+            *(f"{NAMESPACE}.{NAME}.{name}" for name in modules),
+            cwd=Path(elsewhere),
+            env=env,
+            quiet=True,
+        )
+    print(f"{len(playbooks)} playbooks by path and by FQCN, documentation of {len(modules)} modules")
+
+
+def e2e(run: Runner) -> None:
+    """Real migrations on the lab. Slow tests have their own limits; a hang is ended with every thread's stack."""
+    run.command(
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/e2e",
+        "-o",
+        "timeout=600",
+        "-o",
+        "faulthandler_timeout=590",
+        "--durations=15",
+        *run.pytest_args,
+        timeout=2700,
+    )
+
+
+def molecule(run: Runner) -> None:
+    """The default scenario: lab up, nodes prepared, a counter moved, verified with testinfra, lab down."""
+    with tempfile.TemporaryDirectory(prefix="podferry-molecule-") as ephemeral:
+        run.command("molecule", "test", "-s", "default", env={"MOLECULE_EPHEMERAL_DIRECTORY": ephemeral}, timeout=1200)
+
+
+STEPS: dict[str, Callable[[Runner], None]] = {
+    "format": format_and_lint,
+    "yaml": yaml,
+    "ansible-lint": ansible_lint,
+    "mypy": mypy,
+    "node-python": node_python,
+    "unit": unit,
+    "ansible-test": ansible_test,
+    "docs": docs,
+    "changelog": changelog,
+    "galaxy": galaxy,
+    "syntax": syntax,
+    "e2e": e2e,
+    "molecule": molecule,
+}
