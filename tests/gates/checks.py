@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -85,12 +87,26 @@ def collection_tree() -> Iterator[Path]:
         yield tree
 
 
+def provide_get_pip() -> None:
+    """Give ansible-test a get-pip of ours where its own download would go (its host is not a package index)."""
+    spec = importlib.util.find_spec("ansible_test")
+    if not spec or not spec.submodule_search_locations:
+        raise CheckFailed("ansible-test is not installed")
+    source = Path(spec.submodule_search_locations[0], "_internal/python_requirements.py").read_text()
+    for version in re.findall(r"\bpip='([0-9.]+)'", source):
+        cached = Path.home() / f".ansible/test/cache/get_pip_{version.replace('.', '_')}.py"
+        if not cached.exists():
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / "tests/gates/get_pip.py", cached)
+
+
 def ansible_test(run: Runner) -> None:
     """ansible-test sanity, every test that applies. Each ignore entry must be one that we allow, with its reason."""
     ignores = sorted((ROOT / "tests/sanity").glob("ignore-*.txt"))
     for line in (line for path in ignores for line in path.read_text().splitlines()):
         if "#" not in line:
             raise CheckFailed(f"an ignore entry without a reason: {line}")
+    provide_get_pip()
     with collection_tree() as tree:
         run.command(
             "ansible-test", "sanity", "--color", "no", "--truncate", "0", "--python", f"{sys.version_info[0]}.{sys.version_info[1]}",
@@ -101,7 +117,10 @@ def ansible_test(run: Runner) -> None:
 def docs(run: Runner) -> None:
     """Documentation of plugins, modules and roles: links, markup, references."""
     with collection_tree() as tree:
-        run.command("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "self", "--skip-rstcheck", str(tree), cwd=tree)  # fmt: skip
+        run.command(
+            "antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "self", "--skip-rstcheck", str(tree),
+            cwd=tree,
+        )  # fmt: skip
 
 
 def changelog(run: Runner) -> None:
