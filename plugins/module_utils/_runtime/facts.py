@@ -1,0 +1,274 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""What a node is and has, as far as a migration to or from it depends on it. Reads only."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+import time
+import typing as t
+
+from .._common.digest import engine_digest
+from .._common.errors import PodferryError
+from .._common.files import read_text
+from . import cri, kubelet, service, versions
+from .process import Completed, Runner
+from .service import Read
+
+ENGINE_ROOT = "/usr/local/lib/podferry/podferry"
+"""Where role ``node`` installs the node's part of this collection."""
+
+CONTAINERD_CONFIG = "/etc/containerd/config.toml"
+_CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
+
+
+class Probe:
+    """The way to the machine, with what is missing on it turned into empty answers.
+
+    :param run: runs a program.
+    :param read: returns the text of a file or raises OSError.
+    :param executable: says whether a path is a program.
+    :param find: returns the paths that match a shell pattern, sorted.
+    """
+
+    def __init__(
+        self,
+        run: Runner,
+        read: Read = read_text,
+        executable: t.Callable[[str], bool] | None = None,
+        find: t.Callable[[str], list[str]] | None = None,
+    ) -> None:
+        self._run = run
+        self.read = read
+        self._executable = executable
+        self.find = find or (lambda pattern: sorted(glob.glob(pattern)))
+
+    def run(self, *argv: str) -> Completed:
+        """Run a program; one that cannot be started or does not end counts as failed."""
+        try:
+            return self._run(argv)
+        except PodferryError as error:
+            return Completed(127, "", error.message)
+
+    def text(self, path: str, default: str = "") -> str:
+        """Return a file's text, or ``default`` when it cannot be read."""
+        try:
+            return self.read(path)
+        except OSError:
+            return default
+
+    def which(self, name: str, path: str = service.DEFAULT_PATH) -> str | None:
+        """Return where a program is on a search path."""
+        return service.which(name, path, self._executable)
+
+    def service(self, unit: str) -> service.Service | None:
+        """Return a running systemd service."""
+        return service.find(unit, self._run, self.read)
+
+
+def collect(run: Runner, read: Read = read_text, probe: Probe | None = None) -> dict[str, t.Any]:
+    """Return the node's facts; what is missing is null, false or empty, and never an error.
+
+    :param probe: instead of ``run`` and ``read``, for tests.
+    """
+    machine = probe or Probe(run, read)
+    running_kubelet = machine.service("kubelet")
+    runtime = Runtime.detect(machine, running_kubelet)
+    return {
+        "hostname": machine.text("/proc/sys/kernel/hostname").strip(),
+        "arch": machine.run("uname", "-m").stdout.strip(),
+        "kernel": machine.text("/proc/sys/kernel/osrelease").strip(),
+        **cpu(machine.text("/proc/cpuinfo")),
+        "mem_available": memory_available(machine.text("/proc/meminfo")),
+        "cgroup": "v2" if machine.text("/sys/fs/cgroup/cgroup.controllers") else "v1",
+        "criu": criu_facts(machine, runtime.path if runtime else service.DEFAULT_PATH),
+        "runtime": runtime.facts() if runtime else dict(_NO_RUNTIME),
+        "engine": installed_engine(),
+        "python": list(sys.version_info[:2]),
+        "zstd": machine.which("zstd") is not None,
+        "apparmor_profiles": apparmor_profiles(machine.text("/sys/kernel/security/apparmor/profiles")),
+        "selinux": selinux_mode(machine.text("/sys/fs/selinux/enforce")),
+        "time_namespaces": bool(machine.text("/proc/self/timens_offsets")),
+        "kubelet": {"runtime_request_timeout_s": kubelet.request_timeout(running_kubelet, machine.read, machine.find)},
+        "clock": {"monotonic": time.monotonic(), "realtime": time.time()},
+    }
+
+
+def cpu(cpuinfo: str) -> dict[str, t.Any]:
+    """Return model and feature flags of the first processor (x86 says ``flags``, arm64 ``Features``)."""
+    model = ""
+    flags: list[str] = []
+    for line in cpuinfo.splitlines():
+        name, _separator, value = line.partition(":")
+        if name.strip() == "model name" and not model:
+            model = value.strip()
+        elif name.strip() in ("flags", "Features") and not flags:
+            flags = sorted(value.split())
+    return {"cpu_model": model, "cpu_flags": flags}
+
+
+def memory_available(meminfo: str) -> int:
+    """Return MemAvailable in bytes."""
+    for line in meminfo.splitlines():
+        name, _separator, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    return 0
+
+
+def apparmor_profiles(listing: str) -> list[str] | None:
+    """Return the loaded profiles' names; None without AppArmor. A line is ``name (mode)``."""
+    if not listing:
+        return None
+    return sorted(line.rpartition(" (")[0] for line in listing.splitlines() if " (" in line)
+
+
+def selinux_mode(enforce: str) -> str:
+    """Return "disabled", "permissive" or "enforcing"."""
+    return {"1": "enforcing", "0": "permissive"}.get(enforce.strip(), "disabled")
+
+
+def installed_engine(root: str = ENGINE_ROOT) -> str | None:
+    """Return the digest of the installed node code, or None when there is none."""
+    return engine_digest(root) if os.path.isdir(root) else None
+
+
+def criu_facts(machine: Probe, path: str) -> dict[str, t.Any]:
+    """Return which criu the container runtime would find, and whether the kernel suits it."""
+    program = machine.which("criu", path)
+    if program is None:
+        return {"path": None, "version": None, "check_ok": False, "check": "criu is not installed"}
+    check = machine.run(program, "check")
+    return {
+        "path": program,
+        "version": versions.criu(machine.run(program, "--version").stdout),
+        "check_ok": check.code == 0,
+        "check": "" if check.code == 0 else (check.stderr or check.stdout).strip(),
+    }
+
+
+_NO_RUNTIME: dict[str, t.Any] = {
+    "engine": None,
+    "version": None,
+    "runc": {"path": None, "version": None},
+    "handler": False,
+    "cgroup_driver": None,
+    "path": None,
+    "config": None,
+    "state_dir": None,
+    "answers": False,
+    "error": "neither containerd nor CRI-O runs as a systemd service",
+}
+
+
+class Runtime:
+    """The running CRI runtime of a node.
+
+    :param engine: "containerd" or "crio", also the name of its systemd unit.
+    """
+
+    def __init__(self, machine: Probe, engine: str, running: service.Service) -> None:
+        self._machine = machine
+        self.engine = engine
+        self._service = running
+        self.path = running.path
+        """PATH of the service: where it, the shim and runc look for programs."""
+        first = running.argv[0] if running.argv else engine
+        self._program = first if os.path.isabs(first) else machine.which(engine, running.path) or engine
+
+    @classmethod
+    def detect(cls, machine: Probe, running_kubelet: service.Service | None) -> Runtime | None:
+        """Return the runtime that the kubelet uses; without a kubelet the one that runs."""
+        endpoint = (running_kubelet.option("--container-runtime-endpoint") if running_kubelet else None) or ""
+        engines = ["crio", "containerd"] if "crio" in endpoint else ["containerd", "crio"]
+        for engine in engines:
+            running = machine.service(engine)
+            if running is not None:
+                return cls(machine, engine, running)
+        return None
+
+    @property
+    def config_path(self) -> str | None:
+        """containerd's configuration file; None for CRI-O, which has a directory for drop-ins."""
+        if self.engine == "crio":
+            return None
+        return self._service.option("--config", "-c") or CONTAINERD_CONFIG
+
+    def config(self) -> cri.CriConfig:
+        """Return the effective configuration of the files as they are now.
+
+        :raises PodferryError: the runtime does not accept them, or prints what we cannot read.
+        """
+        if self.engine == "containerd":
+            return containerd_config(self._machine, self._program, self.config_path)
+        on_disk = self._machine.run(self._program, "config")
+        if on_disk.code != 0:
+            reason = on_disk.stderr.strip()[-300:]
+            raise PodferryError(f"`crio config` failed: {reason}", "Repair CRI-O's configuration.")
+        next_start = cri.parse_crio(on_disk.stdout)
+        live = self._machine.run(self._program, "status", "config")
+        if live.code != 0:
+            return next_start
+        # The live one has the value of every default; what is on disk decides about our handler.
+        return cri.parse_crio(live.stdout).updated(next_start)
+
+    def answers(self) -> bool:
+        """Whether its CRI serves calls."""
+        if self.engine == "crio":
+            return self._machine.run(self._program, "status", "info").code == 0
+        ctr = os.path.join(os.path.dirname(self._program), "ctr")
+        plugins = self._machine.run(ctr, "--address", self._socket(), "plugins", "ls")
+        return plugins.code == 0 and cri_plugin_ok(plugins.stdout)
+
+    def _socket(self) -> str:
+        return self._service.option("--address", "-a") or _CONTAINERD_SOCKET
+
+    def facts(self) -> dict[str, t.Any]:
+        """Return the part ``runtime`` of the node's facts."""
+        found = dict(_NO_RUNTIME, engine=self.engine, path=self.path, config=self.config_path, error=None)
+        output = self._machine.run(self._program, "--version").stdout
+        found["version"] = (versions.containerd if self.engine == "containerd" else versions.crio)(output)
+        found["answers"] = self.answers()
+        try:
+            config = self.config()
+            default = config.default
+        except PodferryError as error:
+            found["error"] = error.message
+            return found
+        program = self._machine.which(default.program or "runc", self.path)
+        found["runc"] = {
+            "path": program,
+            "version": versions.runc(self._machine.run(program, "--version").stdout) if program else None,
+        }
+        found["handler"] = cri.HANDLER in config.handlers
+        found["cgroup_driver"] = "systemd" if default.systemd_cgroup else "cgroupfs"
+        found["state_dir"] = config.state_dir
+        return found
+
+
+def containerd_config(machine: Probe, program: str, path: str | None) -> cri.CriConfig:
+    """Return the configuration that containerd makes of a file.
+
+    :raises PodferryError: containerd does not accept it, or prints what we cannot read.
+    """
+    argv = [program]
+    if path and machine.text(path, "\0") != "\0":
+        argv += ["--config", path]
+    dump = machine.run(*argv, "config", "dump")
+    if dump.code != 0:
+        reason = (dump.stderr or dump.stdout).strip()[-300:]
+        raise PodferryError(f"`containerd config dump` failed: {reason}", f"Repair {path}.")
+    return cri.parse_containerd(dump.stdout)
+
+
+def cri_plugin_ok(listing: str) -> bool:
+    """Whether ``ctr plugins ls`` lists the CRI service as ok (columns: type, id, platforms, status)."""
+    return any(
+        words[0] == "io.containerd.grpc.v1" and words[1] == "cri" and words[-1] == "ok"
+        for words in (line.split() for line in listing.splitlines())
+        if len(words) >= 3
+    )

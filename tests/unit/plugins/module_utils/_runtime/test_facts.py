@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node's facts, from what its programs print and its files hold."""
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.podferry.live.plugins.module_utils._common.errors import CommandFailed
+from ansible_collections.podferry.live.plugins.module_utils._runtime import facts
+from ansible_collections.podferry.live.plugins.module_utils._runtime.process import Completed
+
+CAPTURES = Path(__file__).parent / "captures"
+DUMP = (CAPTURES / "containerd-1.7.24-config-dump.toml").read_text(encoding="utf-8")
+PLUGINS = """TYPE                            ID        PLATFORMS      STATUS
+io.containerd.snapshotter.v1    btrfs     linux/amd64    skip
+io.containerd.grpc.v1           cri       linux/amd64    {}
+"""
+
+
+class Machine:
+    """A node made of recordings."""
+
+    def __init__(self) -> None:
+        self.files = {
+            "/proc/sys/kernel/hostname": "node-a\n",
+            "/proc/sys/kernel/osrelease": "6.12.107+deb13-amd64\n",
+            "/proc/cpuinfo": "processor : 0\nmodel name\t: AMD EPYC\nflags\t\t: sse2 avx fpu\n\nprocessor : 1\nflags : x\n",
+            "/proc/meminfo": "MemTotal: 100 kB\nMemAvailable:   2048 kB\n",
+            "/proc/9/cmdline": "/usr/bin/containerd\0",
+            "/proc/9/environ": "PATH=/usr/sbin:/usr/bin\0",
+            "/etc/containerd/config.toml": "version = 2\n",
+            "/proc/self/timens_offsets": "monotonic 0 0\nboottime 0 0\n",
+            "/sys/kernel/security/apparmor/profiles": "cri-containerd.apparmor.d (enforce)\n/usr/bin/man (complain)\n",
+        }
+        self.commands = {
+            "uname -m": Completed(0, "x86_64\n", ""),
+            "systemctl show --property=MainPID containerd": Completed(0, "MainPID=9\n", ""),
+            "systemctl show --property=MainPID crio": Completed(0, "MainPID=0\n", ""),
+            "systemctl show --property=MainPID kubelet": Completed(0, "MainPID=0\n", ""),
+            "/usr/bin/containerd --version": Completed(
+                0, "containerd github.com/containerd/containerd 1.7.24~ds1 x\n", ""
+            ),
+            "/usr/bin/containerd --config /etc/containerd/config.toml config dump": Completed(0, DUMP, ""),
+            "/usr/bin/ctr --address /run/containerd/containerd.sock plugins ls": Completed(0, PLUGINS.format("ok"), ""),
+            "/usr/sbin/runc --version": Completed(0, "runc version 1.1.15+ds1\n", ""),
+            "/usr/sbin/criu --version": Completed(0, "Version: 4.1.1\n", ""),
+            "/usr/sbin/criu check": Completed(0, "", "Looks good.\n"),
+        }
+        self.programs = {"/usr/sbin/runc", "/usr/sbin/criu", "/usr/bin/zstd", "/usr/bin/containerd"}
+
+    def run(self, argv, **_options) -> Completed:
+        try:
+            return self.commands[" ".join(argv)]
+        except KeyError:
+            raise CommandFailed(f"cannot start {argv[0]}") from None
+
+    def read(self, path: str) -> str:
+        try:
+            return self.files[path]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    def facts(self) -> dict:
+        probe = facts.Probe(self.run, self.read, self.programs.__contains__, lambda pattern: [])
+        return facts.collect(self.run, self.read, probe)
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+def test_a_debian_13_node(machine: Machine) -> None:
+    found = machine.facts()
+    assert found["hostname"] == "node-a"
+    assert found["arch"] == "x86_64"
+    assert found["kernel"] == "6.12.107+deb13-amd64"
+    assert found["cpu_model"] == "AMD EPYC"
+    assert found["cpu_flags"] == ["avx", "fpu", "sse2"]
+    assert found["mem_available"] == 2048 * 1024
+    assert found["cgroup"] == "v1"
+    assert found["criu"] == {"path": "/usr/sbin/criu", "version": [4, 1, 1], "check_ok": True, "check": ""}
+    assert found["runtime"]["engine"] == "containerd"
+    assert found["runtime"]["version"] == [1, 7, 24]
+    assert found["runtime"]["runc"] == {"path": "/usr/sbin/runc", "version": [1, 1, 15]}
+    assert found["runtime"]["handler"] is False
+    assert found["runtime"]["cgroup_driver"] == "cgroupfs"
+    assert found["runtime"]["answers"] is True
+    assert found["runtime"]["error"] is None
+    assert found["zstd"] is True
+    assert found["apparmor_profiles"] == ["/usr/bin/man", "cri-containerd.apparmor.d"]
+    assert found["selinux"] == "disabled"
+    assert found["time_namespaces"] is True
+    assert found["kubelet"] == {"runtime_request_timeout_s": None}
+
+
+def test_the_keys_of_the_contract(machine: Machine) -> None:
+    assert set(machine.facts()) == {
+        "hostname", "arch", "kernel", "cpu_model", "cpu_flags", "mem_available", "cgroup", "criu", "runtime", "engine",
+        "python", "zstd", "apparmor_profiles", "selinux", "time_namespaces", "kubelet", "clock",
+    }  # fmt: skip
+
+
+def test_cgroup_v2_and_selinux(machine: Machine) -> None:
+    machine.files["/sys/fs/cgroup/cgroup.controllers"] = "cpu memory pids\n"
+    machine.files["/sys/fs/selinux/enforce"] = "1"
+    found = machine.facts()
+    assert (found["cgroup"], found["selinux"]) == ("v2", "enforcing")
+
+
+def test_criu_outside_the_runtimes_path_is_none(machine: Machine) -> None:
+    machine.files["/proc/9/environ"] = "PATH=/opt/bin:/usr/bin\0"
+    assert machine.facts()["criu"]["path"] is None
+
+
+def test_a_kernel_that_criu_refuses(machine: Machine) -> None:
+    machine.commands["/usr/sbin/criu check"] = Completed(1, "", "Error (criu/cr-check.c:1): no\n")
+    found = machine.facts()["criu"]
+    assert found["check_ok"] is False
+    assert "cr-check.c" in found["check"]
+
+
+def test_a_configuration_that_containerd_refuses(machine: Machine) -> None:
+    command = "/usr/bin/containerd --config /etc/containerd/config.toml config dump"
+    machine.commands[command] = Completed(1, "", "containerd: failed to load TOML: line 3\n")
+    found = machine.facts()["runtime"]
+    assert "line 3" in found["error"]
+    assert found["runc"]["path"] is None
+
+
+def test_a_cri_plugin_that_did_not_load(machine: Machine) -> None:
+    command = "/usr/bin/ctr --address /run/containerd/containerd.sock plugins ls"
+    machine.commands[command] = Completed(0, PLUGINS.format("error"), "")
+    assert machine.facts()["runtime"]["answers"] is False
+
+
+def test_a_missing_configuration_file_is_not_named(machine: Machine) -> None:
+    del machine.files["/etc/containerd/config.toml"]
+    machine.commands["/usr/bin/containerd config dump"] = Completed(0, DUMP, "")
+    assert machine.facts()["runtime"]["error"] is None
+
+
+def test_no_runtime(machine: Machine) -> None:
+    machine.commands.clear()
+    found = machine.facts()
+    assert found["runtime"]["engine"] is None
+    assert "neither containerd nor CRI-O" in found["runtime"]["error"]
+
+
+def test_the_kubelet_says_which_of_two_runtimes(machine: Machine) -> None:
+    machine.commands |= {
+        "systemctl show --property=MainPID kubelet": Completed(0, "MainPID=5\n", ""),
+        "systemctl show --property=MainPID crio": Completed(0, "MainPID=6\n", ""),
+        "/usr/bin/crio --version": Completed(0, "crio version 1.33.2\n", ""),
+        "/usr/bin/crio config": Completed(0, "[crio.runtime.runtimes.runc]\n[crio.runtime.runtimes.podferry]\n", ""),
+        "/usr/bin/crio status info": Completed(0, "", ""),
+    }
+    machine.files |= {
+        "/proc/5/cmdline": "/usr/bin/kubelet\0--container-runtime-endpoint=unix:///run/crio/crio.sock\0",
+        "/proc/5/environ": "",
+        "/proc/6/cmdline": "/usr/bin/crio\0",
+        "/proc/6/environ": "PATH=/usr/sbin\0",
+    }
+    found = machine.facts()
+    assert found["runtime"]["engine"] == "crio"
+    assert found["runtime"]["handler"] is True
+    assert found["runtime"]["cgroup_driver"] == "systemd"
+    assert found["runtime"]["answers"] is True
+    assert found["kubelet"] == {"runtime_request_timeout_s": 120.0}
+
+
+def test_a_digest_only_of_installed_code(tmp_path: Path) -> None:
+    assert facts.installed_engine(str(tmp_path / "missing")) is None
+    assert len(facts.installed_engine(str(tmp_path)) or "") == 64
