@@ -39,8 +39,7 @@ NOT_RELEASED = (
 
 def format_and_lint(run: Runner) -> None:
     """Python: one format, and ruff's rules of pyproject.toml."""
-    run.command("ruff", "format", "--no-cache", "--diff", ".")
-    run.command("ruff", "check", "--no-cache", ".")
+    run.all(("ruff", "format", "--no-cache", "--diff", "."), ("ruff", "check", "--no-cache", "."))
 
 
 def yaml(run: Runner) -> None:
@@ -55,10 +54,17 @@ def ansible_lint(run: Runner) -> None:
 
 def mypy(run: Runner) -> None:
     """Strict types: the engine, the lab's stand-in, and the tools of the tests."""
-    run.command("mypy", "--cache-dir", os.devnull, "-p", MODULE_UTILS)
-    run.command("mypy", "--cache-dir", os.devnull, "-p", "gates")
-    for package in sorted((ROOT / "roles/lab/files").glob("*/__init__.py")):
-        run.command("mypy", "--cache-dir", os.devnull, "-p", package.parent.name, cwd=package.parent.parent)
+    mypy = ("mypy", "--cache-dir", os.devnull)
+    lab = sorted(
+        path.parent.name
+        for path in (ROOT / "roles/lab/files").glob("**/__init__.py")
+        if path.parent.name.startswith("podferry_")
+    )
+    run.all(
+        (*mypy, "-p", MODULE_UTILS),
+        (*mypy, "-p", "gates", "-p", "e2e.support"),
+        *((*mypy, "-p", package) for package in lab),
+    )
 
 
 def node_python(run: Runner) -> None:

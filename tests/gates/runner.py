@@ -77,6 +77,17 @@ class Runner:
             raise CheckFailed(f"{Path(command[0]).name} ended with status {done.returncode}")
         return done.stdout or ""
 
+    def all(self, *commands: Sequence[str], cwd: Path = ROOT) -> None:
+        """Run every command, also after one that failed; raises `CheckFailed` when any did."""
+        failures = []
+        for command in commands:
+            try:
+                self.command(*command, cwd=cwd)
+            except CheckFailed as failure:
+                failures.append(str(failure))
+        if failures:
+            raise CheckFailed("; ".join(failures))
+
     def summary(self, total: float) -> int:
         """Print a table and the closing count; return the exit status."""
         print("\n==== summary " + "=" * 104)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One lab for the whole session, prepared once; every test gets clean nodes and proves that it leaves none of ours behind.
+
+PODFERRY_LAB=<name> uses (and keeps) a lab of that name: for working on tests. Without it a lab of its own is made and removed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from e2e.support.cluster import Cluster, until
+from e2e.support.footprint import Footprint
+from e2e.support.lab import NODES, Lab
+from e2e.support.plays import Plays
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The lab, up, its nodes not yet prepared by us."""
+    given = os.environ.get("PODFERRY_LAB")
+    if os.geteuid() != 0:
+        pytest.fail("the lab needs root: run tests/run as root")
+    lab = Lab(given or "e2e")
+    if not given:
+        lab.down()  # what an interrupted run left
+    lab.up()
+    yield lab
+    if not given:
+        lab.down()
+
+
+@pytest.fixture(scope="session")
+def prepared(lab: Lab) -> Lab:
+    """The lab after playbooks/bootstrap.yml."""
+    lab.plays.run("bootstrap", timeout=600).ok()
+    return lab
+
+
+@pytest.fixture(scope="session")
+def cluster(prepared: Lab) -> Iterator[Cluster]:
+    """The cluster's API, with the runtime class in place."""
+    cluster = Cluster(prepared.kubeconfig)
+    yield cluster
+    cluster.clean()
+
+
+@pytest.fixture(scope="session")
+def plays(prepared: Lab) -> Plays:
+    """The playbooks, run against prepared nodes."""
+    return prepared.plays
+
+
+@pytest.fixture(autouse=True)
+def pods_of_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Remove the pods that a test created, also those that a migration made of them."""
+    yield
+    if "cluster" in request.fixturenames:
+        cluster: Cluster = request.getfixturevalue("cluster")
+        for name in list(cluster.created):
+            cluster.moved(name)
+        cluster.clean()
+
+
+@dataclass
+class Traces:
+    """Footprints of both nodes before a test's run."""
+
+    lab: Lab
+    before: dict[str, Footprint]
+
+    def left(self) -> dict[str, dict[str, list[str]]]:
+        """What each node carries of ours that it did not carry before; nodes without anything are left out."""
+        found = {node: Footprint.of(self.lab, node).added(self.before[node]) for node in NODES}
+        return {node: traces for node, traces in found.items() if traces}
+
+    def assert_none(self, timeout: float = 20) -> None:
+        """Fail, naming everything, when something of ours is still there after `timeout` seconds."""
+        try:
+            until("no traces of ours", lambda: not self.left(), timeout, every=0.5)
+        except AssertionError:
+            raise AssertionError(f"left behind: {self.left()}") from None
+
+
+@pytest.fixture
+def traces(prepared: Lab) -> Traces:
+    """Promise P5: take it before the run, then `traces.assert_none()` after it."""
+    return Traces(prepared, {node: Footprint.of(prepared, node) for node in NODES})

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a node carries of ours (promise P5): taken before and after a migration, the two must be equal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Protocol
+
+# Runs on the node with its own Python, prints JSON. "Ours" by name, where a name tells; everything, where ours could hide
+# (frozen cgroups, firewall tables, deleted-but-open files do not say whose they are).
+COLLECT = r"""
+import json, os, re, subprocess
+def out(*argv):
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=20).stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+def read(path):
+    try:
+        with open(path, 'rb') as handle:
+            return handle.read().replace(b'\0', b' ').decode('utf-8', 'replace').strip()
+    except OSError:
+        return ''
+me = os.getpid()
+parents = set()
+pid = me
+while pid > 1:
+    parents.add(pid)
+    pid = int(read('/proc/%d/stat' % pid).rpartition(')')[2].split()[1])
+ours = re.compile(r'\bcriu\b|podferry|\brunc (restore|checkpoint)\b')
+processes = [read('/proc/%s/cmdline' % p) for p in os.listdir('/proc') if p.isdigit() and int(p) not in parents]
+files = []
+for top in ('/run/podferry', '/var/lib/podferry', '/var/tmp', '/tmp', '/dev/shm'):
+    for base, folders, names in os.walk(top):
+        files += [os.path.join(base, name) for name in names + folders if top.endswith('podferry') or 'podferry' in name or 'criu' in name]
+frozen = []
+for base, folders, names in os.walk('/sys/fs/cgroup'):
+    if 'freezer.state' in names and read(base + '/freezer.state') == 'FROZEN' or read(base + '/cgroup.freeze') == '1':
+        frozen.append(base)
+named = [base for base, _f, _n in os.walk('/sys/fs/cgroup') if 'podferry' in base.rsplit('/', 1)[-1]]
+rules = out('nft', 'list', 'ruleset') + [line for line in out('iptables-save') if 'CRIU' in line]
+for netns in (os.listdir('/run/netns') if os.path.isdir('/run/netns') else []):
+    rules += [line for line in out('nsenter', '--net=/run/netns/' + netns, 'nft', 'list', 'tables') if 'CRIU' in line]
+    rules += [line for line in out('nsenter', '--net=/run/netns/' + netns, 'iptables-save') if 'CRIU' in line]
+print(json.dumps({
+    'processes': sorted(p for p in processes if ours.search(p)),
+    'mounts': sorted(line for line in read('/proc/mounts').splitlines() if 'podferry' in line or 'criu' in line),
+    'files': sorted(files),
+    'units': sorted(line.split()[0] for line in out('systemctl', 'list-units', '--all', '--plain', '--no-legend', 'podferry*') if line.split()),
+    'failed units': sorted(line.split()[0] for line in out('systemctl', 'list-units', '--failed', '--plain', '--no-legend') if line.split()),
+    'cgroups': sorted(named),
+    'frozen cgroups': sorted(frozen),
+    'firewall': rules,
+    'listening': sorted({line.split()[3] for line in out('ss', '-Htln') if len(line.split()) > 3}),
+}))
+"""
+
+
+class Node(Protocol):
+    """What the collector needs of a node."""
+
+    def python(self, node: str, program: str) -> str:
+        """Run a Python program on a node and return what it printed."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """One node at one moment: kind of trace -> its items."""
+
+    node: str
+    traces: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, lab: Node, node: str) -> Footprint:
+        """Take it now."""
+        return cls(node, json.loads(lab.python(node, COLLECT)))
+
+    def added(self, before: Footprint) -> dict[str, list[str]]:
+        """What is here and was not before, by kind; kinds without anything are left out."""
+        new = {kind: [item for item in items if item not in before.traces[kind]] for kind, items in self.traces.items()}
+        return {kind: items for kind, items in new.items() if items}
