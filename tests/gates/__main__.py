@@ -14,7 +14,7 @@ from gates import checks
 from gates.runner import Runner
 
 GROUPS: dict[str, list[str]] = {
-    "lint": ["format", "yaml", "ansible-lint"],
+    "lint": ["format", "yaml", "shell", "ansible-lint"],
     "types": ["mypy", "node-python"],
     "unit": ["unit"],
     "sanity": ["ansible-test", "docs", "changelog", "galaxy", "syntax"],

@@ -47,6 +47,18 @@ def yaml(run: Runner) -> None:
     run.command("yamllint", "--strict", ".")
 
 
+def shell(run: Runner) -> None:
+    """shellcheck on every shell script, whatever its name; ansible-test looks at *.sh only."""
+    scripts = []
+    for path in tracked_files():
+        if (ROOT / path).is_file() and not (ROOT / path).is_symlink():
+            with (ROOT / path).open("rb") as handle:
+                first = handle.readline(80)
+            if first.startswith((b"#!/bin/sh", b"#!/usr/bin/env bash", b"#!/bin/bash")) or path.endswith(".sh"):
+                scripts.append(path)
+    run.command("shellcheck", "--external-sources", *scripts)
+
+
 def ansible_lint(run: Runner) -> None:
     """The production profile, warnings included; no rule is skipped."""
     run.command("ansible-lint", "--offline", "--strict", "--profile", "production", env={"ANSIBLE_LINT_NODEPS": "1"})
@@ -63,6 +75,7 @@ def mypy(run: Runner) -> None:
     run.all(
         (*mypy, "-p", MODULE_UTILS),
         (*mypy, "-p", "gates", "-p", "e2e.support"),
+        (*mypy, "demo/demo.py"),
         *((*mypy, "-p", package) for package in lab),
     )
 
@@ -221,6 +234,7 @@ def molecule(run: Runner) -> None:
 STEPS: dict[str, Callable[[Runner], None]] = {
     "format": format_and_lint,
     "yaml": yaml,
+    "shell": shell,
     "ansible-lint": ansible_lint,
     "mypy": mypy,
     "node-python": node_python,
