@@ -231,7 +231,8 @@ class Runtime:
         """Return the part ``runtime`` of the node's facts."""
         found = dict(_NO_RUNTIME, engine=self.engine, path=self.path, config=self.config_path, error=None)
         output = self._machine.run(self._program, "--version").stdout
-        found["version"] = (versions.containerd if self.engine == "containerd" else versions.crio)(output)
+        version = (versions.containerd if self.engine == "containerd" else versions.crio)(output)
+        found["version"] = versions.dotted(version) if version else None
         found["answers"] = self.answers()
         try:
             config = self.config()

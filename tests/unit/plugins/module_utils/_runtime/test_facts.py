@@ -81,7 +81,7 @@ def test_a_debian_13_node(machine: Machine) -> None:
     assert found["cgroup"] == "v1"
     assert found["criu"] == {"path": "/usr/sbin/criu", "version": [4, 1, 1], "check_ok": True, "check": ""}
     assert found["runtime"]["engine"] == "containerd"
-    assert found["runtime"]["version"] == [1, 7, 24]
+    assert found["runtime"]["version"] == "1.7.24"
     assert found["runtime"]["runc"] == {"path": "/usr/sbin/runc", "version": [1, 1, 15]}
     assert found["runtime"]["handler"] is False
     assert found["runtime"]["cgroup_driver"] == "cgroupfs"

@@ -1,0 +1,203 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Our handler in containerd's configuration: what would be written, and how to take it out again byte by byte.
+
+containerd 1.x replaces a whole plugin section by an imported file's, so there the handler is one marked block in the main
+file. From 2.0 on imports are merged: a file of our own, if the configuration imports a directory, else the block as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+import os
+import re
+import typing as t
+
+from .._common.errors import PodferryError
+from .._runtime import cri
+
+DROP_IN = "50-podferry.toml"
+BEGIN = "# BEGIN podferry.live runtime handler (managed by Ansible; playbooks/uninstall.yml removes it)"
+END = "# END podferry.live runtime handler"
+NEW_FILE = "# podferry.live made this file."
+NEW_FOLDER = "# podferry.live made this folder."
+MERGES_IMPORTS = [2, 0]
+"""The first containerd that merges what it imports."""
+
+# The newline before the block belongs to it: a file whose last line has none is restored, too.
+_BLOCK = re.compile(rb"\n" + re.escape(BEGIN).encode() + rb"\n.*?" + re.escape(END).encode() + rb"\n", re.DOTALL)
+_OURS = {"runtime_type", "pod_annotations", "options"}
+_OBSOLETE = {"runtime_engine", "runtime_root"}
+_DEFAULTS = {"sandbox_mode": "podsandbox", "sandboxer": "podsandbox"}
+
+
+@dataclasses.dataclass(frozen=True)
+class FileChange:
+    """A file's bytes before and after; None where there is no file."""
+
+    path: str
+    before: bytes | None
+    after: bytes | None
+
+    @property
+    def needed(self) -> bool:
+        """Whether it changes anything."""
+        return self.before != self.after
+
+    def diff(self) -> dict[str, str]:
+        """The form that Ansible shows."""
+        return {
+            "before_header": self.path,
+            "after_header": self.path,
+            "before": (self.before or b"").decode("utf-8", "replace"),
+            "after": (self.after or b"").decode("utf-8", "replace"),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Situation:
+    """What the plan is made from."""
+
+    version: t.Sequence[int]
+    """containerd's version."""
+    config: cri.CriConfig
+    """Its effective configuration."""
+    config_path: str
+    read: t.Callable[[str], bytes | None]
+    """Returns a file's bytes, or None when there is no such file."""
+    folder_exists: t.Callable[[str], bool]
+
+
+def render_handler(plugin: str, like: cri.Handler, program: str, annotations: t.Sequence[str]) -> str:
+    """Return our table: the settings of the handler that it stands beside, with our program for its runc."""
+    table = (
+        f'plugins."{plugin}".containerd.runtimes.{cri.HANDLER}'
+        if "." in plugin
+        else f"plugins.{plugin}.containerd.runtimes.{cri.HANDLER}"
+    )
+    inherited = {
+        key: value
+        for key, value in like.settings.items()
+        if value and key not in _OURS | _OBSOLETE and _DEFAULTS.get(key) != value and not isinstance(value, dict)
+    }
+    passed = [*(str(entry) for entry in like.settings.get("pod_annotations") or []), *annotations]
+    settings = {"runtime_type": cri.RUNC_V2, "pod_annotations": list(dict.fromkeys(passed)), **inherited}
+    options = {key: value for key, value in (like.settings.get("options") or {}).items() if value}
+    options["BinaryName"] = program
+    lines = [f"[{table}]", *(f"  {key} = {_literal(value)}" for key, value in settings.items())]
+    lines += [f"  [{table}.options]", *(f"    {key} = {_literal(options[key])}" for key in sorted(options))]
+    return "\n".join(lines) + "\n"
+
+
+def _literal(value: t.Any) -> str:
+    """A TOML value; JSON's strings, numbers, booleans and arrays are TOML's too."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def with_block(before: bytes | None, body: str, schema: int) -> bytes:
+    """Return the file with our block: in its place if there is one, else at the end.
+
+    :param schema: version line of the file if there is none yet.
+    """
+    if before is None or f"\n{BEGIN}\n{NEW_FILE}\n".encode() in before:
+        body = f"{NEW_FILE}\nversion = {schema}\n{body}"
+    block = f"\n{BEGIN}\n{body}{END}\n".encode()
+    content = before or b""
+    if _BLOCK.search(content):
+        return _BLOCK.sub(lambda _found: block, content, count=1)
+    return content + block
+
+
+def without_block(content: bytes | None) -> bytes | None:
+    """Return the file as it was before our block; None when there was none."""
+    if content is None:
+        return None
+    found = _BLOCK.search(content)
+    if found is None:
+        return content
+    rest = content[: found.start()] + content[found.end() :]
+    ours = f"\n{BEGIN}\n{NEW_FILE}\n".encode() in found.group()
+    return None if ours and not rest else rest
+
+
+def drop_in_path(situation: Situation) -> str | None:
+    """Return where a drop-in of ours would be read and merged, or None."""
+    if list(situation.version[:2]) < MERGES_IMPORTS:
+        return None
+    for pattern in situation.config.imports:
+        absolute = os.path.join(os.path.dirname(situation.config_path), pattern)
+        path = os.path.join(os.path.dirname(absolute), DROP_IN)
+        if fnmatch.fnmatch(path, absolute):
+            return path
+    return None
+
+
+def schema_of(content: bytes | None, default: int) -> int:
+    """Return the schema that a configuration file is written in; a file that says nothing is of version 1."""
+    if content is None:
+        return default
+    head = re.split(rb"^\s*\[", content, maxsplit=1, flags=re.MULTILINE)[0]
+    found = re.search(rb"^\s*version\s*=\s*(\d+)", head, re.MULTILINE)
+    return int(found.group(1)) if found else 1
+
+
+def plan(situation: Situation, present: bool, program: str, annotations: t.Sequence[str]) -> list[FileChange]:
+    """Return what would change; files that stay as they are are among it.
+
+    :raises PodferryError: there is no runc to stand beside.
+    """
+    main = situation.read(situation.config_path)
+    bare = without_block(main)
+    drop_in = drop_in_path(situation)
+    changes = []
+    if drop_in is not None:
+        old = situation.read(drop_in)
+        changes.append(
+            FileChange(drop_in, old, _drop_in(situation, drop_in, old, program, annotations) if present else None)
+        )
+    after = bare
+    if present and drop_in is None:
+        schema = schema_of(bare, situation.config.config_version)
+        body = render_handler(cri.containerd_plugin(schema), situation.config.default, program, annotations)
+        after = with_block(main, body, schema)
+    changes.append(FileChange(situation.config_path, main, after))
+    return changes
+
+
+def _drop_in(situation: Situation, path: str, old: bytes | None, program: str, annotations: t.Sequence[str]) -> bytes:
+    schema = situation.config.config_version
+    body = render_handler(cri.containerd_plugin(schema), situation.config.default, program, annotations)
+    made_folder = NEW_FOLDER.encode() in old if old is not None else not situation.folder_exists(os.path.dirname(path))
+    folder = f"{NEW_FOLDER}\n" if made_folder else ""
+    return f"{BEGIN}\n{folder}version = {schema}\n{body}{END}\n".encode()
+
+
+def made_folder(change: FileChange) -> bool:
+    """Whether removing this drop-in should remove its folder, because it came with it."""
+    return change.after is None and change.before is not None and NEW_FOLDER.encode() in change.before
+
+
+def check_effective(config: cri.CriConfig, present: bool, program: str) -> None:
+    """Check that containerd understood the files as they were meant.
+
+    :raises PodferryError: it did not.
+    """
+    handler = config.handlers.get(cri.HANDLER)
+    if not present:
+        if handler is not None:
+            raise PodferryError(
+                f"containerd still has a handler {cri.HANDLER} after our files are gone",
+                "Something else configures it: look for it in the files that containerd imports.",
+            )
+        return
+    if handler is None or handler.program != program or handler.type != cri.RUNC_V2:
+        raise PodferryError(
+            f"containerd does not see the handler {cri.HANDLER} that was written for it",
+            "A later import may replace the section; `containerd config dump` shows what containerd uses.",
+        )
+    if handler.systemd_cgroup != config.default.systemd_cgroup:
+        raise PodferryError(f"handler {cri.HANDLER} and {config.default.name} would use different cgroup drivers")

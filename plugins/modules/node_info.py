@@ -1,0 +1,154 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_info
+short_description: Facts of a Kubernetes node that matter to a live migration
+version_added: 0.1.0
+description:
+  - Reads the versions of CRIU, runc and the container runtime, the runtime's effective configuration, the kubelet's timeout, and the
+    properties of processor, kernel and security modules that decide whether a pod can move between two nodes.
+  - The same facts are taken in the preflight of a migration.
+extends_documentation_fragment:
+  - podferry.live._attributes
+  - podferry.live._attributes.info_module
+options:
+  containers:
+    description:
+      - Also list the containers that run on the node, and with which runtime they were created.
+    type: bool
+    default: false
+requirements:
+  - root on the node, for C(criu check) and for what F(/proc) shows of the runtime's own environment
+seealso:
+  - module: podferry.live.node_verify
+author:
+  - The podferry.live authors (@podferry)
+"""
+
+EXAMPLES = r"""
+- name: Read the node's facts
+  podferry.live.node_info:
+  register: node
+
+- name: Refuse a node whose kernel does not suit CRIU
+  ansible.builtin.assert:
+    that: node.facts.criu.check_ok
+    fail_msg: "{{ node.facts.criu.check }}"
+"""
+
+RETURN = r"""
+facts:
+  description: The facts. What the node does not have is null, false or empty.
+  returned: success
+  type: dict
+  contains:
+    hostname:
+      description: Name that the kernel has.
+      type: str
+      sample: node-a
+    arch:
+      description: Machine architecture.
+      type: str
+      sample: x86_64
+    kernel:
+      description: Kernel release.
+      type: str
+      sample: 6.12.107+deb13-amd64
+    cpu_model:
+      description: Model name of the first processor.
+      type: str
+    cpu_flags:
+      description: Features of the first processor, sorted.
+      type: list
+      elements: str
+    mem_available:
+      description: Memory that is available without swapping, in bytes.
+      type: int
+    cgroup:
+      description: Version of the cgroup hierarchy, V(v1) or V(v2).
+      type: str
+    criu:
+      description: The C(criu) that the container runtime finds in its own PATH, its version, and what C(criu check) says.
+      type: dict
+      sample: {path: /usr/sbin/criu, version: [4, 1, 1], check_ok: true, check: ""}
+    runtime:
+      description: >-
+        The container runtime that the kubelet uses: engine, version, its runc, whether it has the handler C(podferry), its cgroup
+        driver, and whether its CRI answers.
+      type: dict
+    engine:
+      description: Digest of the installed node code, null when none is installed.
+      type: str
+    python:
+      description: Major and minor version of the Python that ran this module.
+      type: list
+      elements: int
+    zstd:
+      description: Whether C(zstd) is installed.
+      type: bool
+    apparmor_profiles:
+      description: Loaded AppArmor profiles, null without AppArmor.
+      type: list
+      elements: str
+    selinux:
+      description: V(disabled), V(permissive) or V(enforcing).
+      type: str
+    time_namespaces:
+      description: Whether the kernel has time namespaces.
+      type: bool
+    kubelet:
+      description: The running kubelet's C(runtimeRequestTimeout) in seconds, null when no kubelet runs as a systemd service.
+      type: dict
+      sample: {runtime_request_timeout_s: 120.0}
+    clock:
+      description: The node's monotonic and real-time clocks in seconds.
+      type: dict
+containers:
+  description: Running containers, sandboxes among them.
+  returned: when O(containers=true)
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Id of the container.
+      type: str
+    pid:
+      description: Its first process.
+      type: int
+    podferry:
+      description: Whether it was created by the handler C(podferry).
+      type: bool
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._runtime import cri, facts, process, running
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={"containers": {"type": "bool", "default": False}}, supports_check_mode=True)
+    found = facts.collect(process.run)
+    result: dict[str, t.Any] = {"changed": False, "facts": found}
+    if module.params["containers"]:
+        runtime = found["runtime"]
+        listed = running.running(runtime["engine"], runtime["state_dir"]) if runtime["state_dir"] else []
+        result["containers"] = [
+            {"id": container.id, "pid": container.pid, "podferry": _is_ours(container.program)} for container in listed
+        ]
+    module.exit_json(**result)
+
+
+def _is_ours(program: str) -> bool:
+    """containerd notes the program, CRI-O the handler's name."""
+    return program == cri.HANDLER or program.endswith("/podferry-runc")
+
+
+if __name__ == "__main__":
+    main()
