@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controllers, and the loop that runs them whenever something they look at changed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from ..registry import Registry
+from .base import Controller
+from .deployment import DeploymentController
+from .garbage import GarbageCollector, NamespaceController
+from .nodes import NodeLifecycle
+from .policy import DisruptionController, QuotaController
+from .replicaset import ReplicaSetController
+from .scheduler import Scheduler
+from .services import EndpointsController
+from .statefulset import StatefulSetController
+
+log = logging.getLogger("standin.controllers")
+
+_TICK_SECONDS = 1.0
+_SETTLE_ROUNDS = 50
+
+
+class Manager:
+    """All controllers over one registry. Each is a function of what is stored; none keeps a queue of its own."""
+
+    def __init__(self, registry: Registry, *, ca: str = "") -> None:
+        self.registry = registry
+        self.controllers: list[Controller] = [
+            NamespaceController(registry, ca),
+            DeploymentController(registry),
+            ReplicaSetController(registry),
+            StatefulSetController(registry),
+            Scheduler(registry),
+            NodeLifecycle(registry),
+            EndpointsController(registry),
+            DisruptionController(registry),
+            QuotaController(registry),
+            GarbageCollector(registry),
+        ]
+
+    def reconcile(self, changed: set[str] | None = None) -> None:
+        """One round: every controller that watches one of the resources; all of them when None."""
+        for controller in self.controllers:
+            if changed is None or changed & controller.watches:
+                try:
+                    controller.reconcile()
+                except Exception:  # noqa: BLE001 - one controller's bug must not stop the others
+                    log.exception("%s failed", type(controller).__name__)
+
+    def settle(self) -> None:
+        """For tests: rounds until nothing changes any more."""
+        for _ in range(_SETTLE_ROUNDS):
+            before = self.registry.store.revision
+            self.reconcile()
+            if self.registry.store.revision == before:
+                return
+        raise RuntimeError("the controllers do not come to rest")
+
+    async def running(self, _app: web.Application) -> AsyncIterator[None]:
+        """Run as long as the application does."""
+        task = asyncio.create_task(self._loop())
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def _loop(self) -> None:
+        with self.registry.store.subscribe() as queue:
+            self.reconcile()
+            while True:
+                changed: set[str] | None = None
+                with contextlib.suppress(asyncio.TimeoutError):
+                    changed = {(await asyncio.wait_for(queue.get(), _TICK_SECONDS)).resource.plural}
+                    await asyncio.sleep(0)
+                while not queue.empty():
+                    changed = (changed or set()) | {queue.get_nowait().resource.plural}
+                self.reconcile(changed)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects, one revision counter, and the changes that watches read.
+
+Everything runs in one event loop and no method awaits, so each call is a transaction. With a file the objects
+survive a restart; the history of changes does not, so a watch from before gets 410 and lists again, as after a
+compaction of etcd.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import sqlite3
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import errors
+from .resources import Resource
+
+Obj = dict[str, Any]
+Key = tuple[str, str, str]
+HISTORY = 4096
+
+
+@dataclass(frozen=True)
+class Change:
+    """One write: what the object is now and what it was."""
+
+    revision: int
+    type: str  # ADDED | MODIFIED | DELETED
+    resource: Resource
+    obj: Obj
+    previous: Obj | None
+
+
+class Store:
+    """All objects. Objects are copied in and out."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.revision = 1
+        self._objects: dict[Key, Obj] = {}
+        self._history: deque[Change] = deque(maxlen=HISTORY)
+        self._listeners: set[asyncio.Queue[Change]] = set()
+        self._db: sqlite3.Connection | None = None
+        if path is not None:
+            self._open(path)
+        self._first = self.revision  # changes up to here are not in the history
+
+    def _open(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=OFF")  # the process may die, the machine need not survive
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS objects (plural, namespace, name, body, PRIMARY KEY (plural, namespace, name))"
+        )
+        self._db.execute("CREATE TABLE IF NOT EXISTS revision (id INTEGER PRIMARY KEY, value INTEGER)")
+        for plural, namespace, name, body in self._db.execute("SELECT plural, namespace, name, body FROM objects"):
+            self._objects[(plural, namespace, name)] = json.loads(body)
+        for (value,) in self._db.execute("SELECT value FROM revision"):
+            self.revision = value
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Obj:
+        """A copy of one object; 404 if it is not there."""
+        found = self._objects.get((resource.plural, namespace, name))
+        if found is None:
+            raise errors.not_found(resource, name)
+        return copy.deepcopy(found)
+
+    def find(self, resource: Resource, namespace: str, name: str) -> Obj | None:
+        """A copy of one object or None."""
+        return copy.deepcopy(self._objects.get((resource.plural, namespace, name)))
+
+    def list(self, resource: Resource, namespace: str = "") -> list[Obj]:
+        """Copies of all objects of a resource, in one namespace or in all, by namespace and name."""
+        keys = sorted(k for k in self._objects if k[0] == resource.plural and (not namespace or k[1] == namespace))
+        return [copy.deepcopy(self._objects[key]) for key in keys]
+
+    def create(self, resource: Resource, obj: Obj) -> Obj:
+        """Add an object; 409 if the name is taken."""
+        key = _key(resource, obj)
+        if key in self._objects:
+            raise errors.already_exists(resource, key[2])
+        return self._write("ADDED", resource, key, obj, None)
+
+    def replace(self, resource: Resource, obj: Obj) -> Obj:
+        """Replace an object that is there. Nothing is written when nothing changed."""
+        key = _key(resource, obj)
+        previous = self._objects[key]
+        if obj == previous:
+            return copy.deepcopy(previous)
+        return self._write("MODIFIED", resource, key, obj, previous)
+
+    def remove(self, resource: Resource, obj: Obj) -> Obj:
+        """Remove an object; its last state carries the revision of the removal."""
+        key = _key(resource, obj)
+        return self._write("DELETED", resource, key, obj, self._objects[key])
+
+    def _write(self, kind: str, resource: Resource, key: Key, obj: Obj, previous: Obj | None) -> Obj:
+        self.revision += 1
+        stored = copy.deepcopy(obj)
+        stored["metadata"]["resourceVersion"] = str(self.revision)
+        if kind == "DELETED":
+            del self._objects[key]
+        else:
+            self._objects[key] = stored
+        if self._db is not None:
+            self._db.execute("BEGIN")
+            if kind == "DELETED":
+                self._db.execute("DELETE FROM objects WHERE plural=? AND namespace=? AND name=?", key)
+            else:
+                self._db.execute("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?)", (*key, json.dumps(stored)))
+            self._db.execute("INSERT OR REPLACE INTO revision VALUES (1, ?)", (self.revision,))
+            self._db.execute("COMMIT")
+        change = Change(self.revision, kind, resource, stored, previous)
+        self._history.append(change)
+        for queue in self._listeners:
+            queue.put_nowait(change)
+        return copy.deepcopy(stored)
+
+    def since(self, revision: int) -> list[Change]:
+        """The changes after a revision; 410 if the history does not reach back that far."""
+        oldest = self._history[0].revision - 1 if len(self._history) == HISTORY else self._first
+        if revision < oldest:
+            raise errors.expired(f"too old resource version: {revision} ({oldest})")
+        return [change for change in self._history if change.revision > revision]
+
+    @contextmanager
+    def subscribe(self) -> Iterator[asyncio.Queue[Change]]:
+        """A queue that gets every change from now on."""
+        queue: asyncio.Queue[Change] = asyncio.Queue()
+        self._listeners.add(queue)
+        try:
+            yield queue
+        finally:
+            self._listeners.discard(queue)
+
+
+def _key(resource: Resource, obj: Obj) -> Key:
+    meta = obj["metadata"]
+    return (resource.plural, meta.get("namespace", "") if resource.namespaced else "", meta["name"])

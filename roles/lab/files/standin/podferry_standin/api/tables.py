@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``Table`` answers: the columns kubectl prints."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from aiohttp import web
+
+from .resources import Resource
+
+Obj = dict[str, Any]
+Column = tuple[str, int]  # name, priority (0 always, 1 with -o wide)
+
+_COLUMNS: dict[str, tuple[Column, ...]] = {
+    "pods": (
+        ("Name", 0),
+        ("Ready", 0),
+        ("Status", 0),
+        ("Restarts", 0),
+        ("Age", 0),
+        ("IP", 1),
+        ("Node", 1),
+        ("Nominated Node", 1),
+        ("Readiness Gates", 1),
+    ),
+    "nodes": (
+        ("Name", 0),
+        ("Status", 0),
+        ("Roles", 0),
+        ("Age", 0),
+        ("Version", 0),
+        ("Internal-IP", 1),
+        ("External-IP", 1),
+        ("OS-Image", 1),
+        ("Kernel-Version", 1),
+        ("Container-Runtime", 1),
+    ),
+    "deployments": (("Name", 0), ("Ready", 0), ("Up-to-date", 0), ("Available", 0), ("Age", 0)),
+    "replicasets": (("Name", 0), ("Desired", 0), ("Current", 0), ("Ready", 0), ("Age", 0)),
+    "statefulsets": (("Name", 0), ("Ready", 0), ("Age", 0)),
+    "services": (("Name", 0), ("Type", 0), ("Cluster-IP", 0), ("External-IP", 0), ("Port(s)", 0), ("Age", 0)),
+    "namespaces": (("Name", 0), ("Status", 0), ("Age", 0)),
+    "events": (("Last Seen", 0), ("Type", 0), ("Reason", 0), ("Object", 0), ("Message", 0)),
+    "runtimeclasses": (("Name", 0), ("Handler", 0), ("Age", 0)),
+}
+_PLAIN: tuple[Column, ...] = (("Name", 0), ("Age", 0))
+
+
+def wanted(request: web.BaseRequest) -> bool:
+    """Whether the client's first choice is a ``Table``."""
+    return "as=Table" in request.headers.get("Accept", "").partition(",")[0]
+
+
+def table(
+    resource: Resource, items: list[Obj], revision: str, *, headers: bool = True, include: str = "Metadata"
+) -> Obj:
+    """A ``Table`` of the items; the rows carry the objects' metadata, or the whole object, as the client asks."""
+    columns = _COLUMNS.get(resource.plural, _PLAIN)
+    answer: Obj = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision}}
+    answer["columnDefinitions"] = [
+        {
+            "name": name,
+            "type": "string",
+            "format": "name" if name == "Name" else "",
+            "description": "",
+            "priority": priority,
+        }
+        for name, priority in (columns if headers else ())
+    ]
+    answer["rows"] = [
+        {"cells": _CELLS.get(resource.plural, _plain)(item), "object": _row_object(item, include)} for item in items
+    ]
+    return answer
+
+
+def _row_object(item: Obj, include: str) -> Obj | None:
+    if include == "None":
+        return None
+    if include == "Object":
+        return item
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]}
+
+
+def age(stamp: str | None) -> str:
+    """``12s``, ``3m5s``, ``2h4m``, ``3d``: as kubectl shortens durations."""
+    if not stamp:
+        return "<unknown>"
+    then = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
+    seconds = max(0, int((datetime.now(timezone.utc) - then).total_seconds()))
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if seconds < 120:
+        return f"{seconds}s"
+    if minutes < 10:
+        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
+    if hours < 3:
+        return f"{minutes}m"
+    if hours < 8:
+        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
+    if hours < 48:
+        return f"{hours}h"
+    return f"{days}d"
+
+
+def _age(item: Obj) -> str:
+    return age(item["metadata"].get("creationTimestamp"))
+
+
+def _plain(item: Obj) -> list[Any]:
+    return [item["metadata"]["name"], _age(item)]
+
+
+def pod_reason(pod: Obj) -> str:
+    """The STATUS column."""
+    status = pod.get("status") or {}
+    reason = str(status.get("reason") or status.get("phase", ""))
+    for container in reversed(status.get("containerStatuses") or []):
+        state = container.get("state") or {}
+        waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
+        if waiting.get("reason"):
+            reason = waiting["reason"]
+        elif ended:
+            reason = ended.get("reason") or f"ExitCode:{ended.get('exitCode')}"
+    return "Terminating" if "deletionTimestamp" in pod["metadata"] else reason
+
+
+def _pod(item: Obj) -> list[Any]:
+    status, spec = item.get("status") or {}, item["spec"]
+    containers = status.get("containerStatuses") or []
+    ready = sum(1 for container in containers if container.get("ready"))
+    restarts = sum(container.get("restartCount", 0) for container in containers)
+    return [
+        item["metadata"]["name"],
+        f"{ready}/{len(spec['containers'])}",
+        pod_reason(item),
+        restarts,
+        _age(item),
+        status.get("podIP") or "<none>",
+        spec.get("nodeName") or "<none>",
+        "<none>",
+        "<none>",
+    ]
+
+
+def _node(item: Obj) -> list[Any]:
+    status = item.get("status") or {}
+    ready = next((c["status"] for c in status.get("conditions") or [] if c["type"] == "Ready"), "Unknown")
+    state = "Ready" if ready == "True" else "NotReady"
+    if (item.get("spec") or {}).get("unschedulable"):
+        state += ",SchedulingDisabled"
+    prefix = "node-role.kubernetes.io/"
+    roles = ",".join(sorted(k[len(prefix) :] for k in item["metadata"].get("labels") or {} if k.startswith(prefix)))
+    addresses = {a["type"]: a["address"] for a in status.get("addresses") or []}
+    info = status.get("nodeInfo") or {}
+    return [
+        item["metadata"]["name"],
+        state,
+        roles or "<none>",
+        _age(item),
+        info.get("kubeletVersion", ""),
+        addresses.get("InternalIP", "<none>"),
+        addresses.get("ExternalIP", "<none>"),
+        info.get("osImage", ""),
+        info.get("kernelVersion", ""),
+        info.get("containerRuntimeVersion", ""),
+    ]
+
+
+def _deployment(item: Obj) -> list[Any]:
+    status = item.get("status") or {}
+    ready = f"{status.get('readyReplicas', 0)}/{item['spec']['replicas']}"
+    return [
+        item["metadata"]["name"],
+        ready,
+        status.get("updatedReplicas", 0),
+        status.get("availableReplicas", 0),
+        _age(item),
+    ]
+
+
+def _replicaset(item: Obj) -> list[Any]:
+    status = item.get("status") or {}
+    return [
+        item["metadata"]["name"],
+        item["spec"]["replicas"],
+        status.get("replicas", 0),
+        status.get("readyReplicas", 0),
+        _age(item),
+    ]
+
+
+def _statefulset(item: Obj) -> list[Any]:
+    return [
+        item["metadata"]["name"],
+        f"{(item.get('status') or {}).get('readyReplicas', 0)}/{item['spec']['replicas']}",
+        _age(item),
+    ]
+
+
+def _service(item: Obj) -> list[Any]:
+    spec = item["spec"]
+    ports = ",".join(f"{port['port']}/{port['protocol']}" for port in spec.get("ports") or []) or "<none>"
+    return [item["metadata"]["name"], spec["type"], spec.get("clusterIP") or "<none>", "<none>", ports, _age(item)]
+
+
+def _namespace(item: Obj) -> list[Any]:
+    return [item["metadata"]["name"], (item.get("status") or {}).get("phase", ""), _age(item)]
+
+
+def _event(item: Obj) -> list[Any]:
+    about = item.get("involvedObject") or {}
+    last = item.get("lastTimestamp") or item.get("eventTime") or item["metadata"].get("creationTimestamp")
+    return [
+        age(last.split(".")[0].rstrip("Z") + "Z" if last else None),
+        item.get("type", ""),
+        item.get("reason", ""),
+        f"{about.get('kind', '').lower()}/{about.get('name', '')}",
+        (item.get("message") or "").strip(),
+    ]
+
+
+def _runtimeclass(item: Obj) -> list[Any]:
+    return [item["metadata"]["name"], item["handler"], _age(item)]
+
+
+_CELLS = {
+    "pods": _pod,
+    "nodes": _node,
+    "deployments": _deployment,
+    "replicasets": _replicaset,
+    "statefulsets": _statefulset,
+    "services": _service,
+    "namespaces": _namespace,
+    "events": _event,
+    "runtimeclasses": _runtimeclass,
+}
