@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -59,25 +60,29 @@ class Runner:
         `timeout` is in seconds. Raises `CheckFailed` on a non-zero status or when the time is up.
         """
         print(f"$ {shlex.join(command) if len(command) < 30 else shlex.join(command[:12]) + ' …'}", flush=True)
-        try:
-            done = subprocess.run(
-                command,
-                cwd=cwd,
-                env={**os.environ, **PLAIN, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if quiet else None,
-                stderr=subprocess.STDOUT if quiet else None,
-                text=True,
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise CheckFailed(f"{command[0]} did not end within {timeout:.0f} s") from None
-        if done.returncode:
+        with subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, **PLAIN, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if quiet else None,
+            stderr=subprocess.STDOUT if quiet else None,
+            text=True,
+        ) as process:
+            try:
+                output, _ = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)  # as Ctrl-C: pytest then still takes its lab down
+                try:
+                    process.communicate(timeout=180)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                raise CheckFailed(f"{command[0]} did not end within {timeout:.0f} s") from None
+        if process.returncode:
             if quiet:
-                print(done.stdout, flush=True)
-            raise CheckFailed(f"{Path(command[0]).name} ended with status {done.returncode}")
-        return done.stdout or ""
+                print(output, flush=True)
+            raise CheckFailed(f"{Path(command[0]).name} ended with status {process.returncode}")
+        return output or ""
 
     def all(self, *commands: Sequence[str], cwd: Path = ROOT) -> None:
         """Run every command, also after one that failed; raises `CheckFailed` when any did."""
