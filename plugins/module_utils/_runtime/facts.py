@@ -157,6 +157,7 @@ _NO_RUNTIME: dict[str, t.Any] = {
     "runc": {"path": None, "version": None},
     "handler": False,
     "cgroup_driver": None,
+    "default": None,
     "path": None,
     "config": None,
     "state_dir": None,
@@ -248,6 +249,11 @@ class Runtime:
         found["handler"] = cri.HANDLER in config.handlers
         found["cgroup_driver"] = "systemd" if default.systemd_cgroup else "cgroupfs"
         found["state_dir"] = config.state_dir
+        found["default"] = {
+            "name": default.name,
+            "root": default.root,
+            "settings": {key: value for key, value in default.settings.items() if value and not isinstance(value, dict)},
+        }
         return found
 
 
