@@ -17,7 +17,7 @@ GROUPS: dict[str, list[str]] = {
     "lint": ["format", "yaml", "shell", "ansible-lint"],
     "types": ["mypy", "node-python"],
     "unit": ["unit"],
-    "sanity": ["ansible-test", "docs", "changelog", "galaxy", "syntax"],
+    "sanity": ["ansible-test", "docs", "changelog", "galaxy", "syntax", "oldest"],
     "e2e": ["e2e", "molecule"],
 }
 

@@ -171,41 +171,51 @@ def galaxy(run: Runner) -> None:
         print(f"{archive.name}: {len(names)} entries, {archive.stat().st_size / 1024:.0f} KiB")
 
 
-def syntax(run: Runner) -> None:
-    """Every playbook parses: from the plain clone by path, and installed, elsewhere, by FQCN."""
+def parse_everything(run: Runner, bin_dir: Path) -> None:
+    """With the Ansible in `bin_dir`: every playbook parses by path in the plain clone; installed elsewhere, by FQCN; modules document themselves."""
     playbooks = sorted((ROOT / "playbooks").glob("*.yml"))
-    if not playbooks:
-        raise CheckFailed("no playbooks")
-    run.command("ansible-playbook", "--syntax-check", *(str(path.relative_to(ROOT)) for path in playbooks), quiet=True)
-    with collection_tree() as tree, tempfile.TemporaryDirectory(prefix="podferry-installed-") as elsewhere:
-        archive = build(run, tree, Path(elsewhere))
-        env = {"ANSIBLE_COLLECTIONS_PATH": elsewhere, "ANSIBLE_CONFIG": os.devnull, "ANSIBLE_LOCALHOST_WARNING": "0"}
-        run.command(
-            "ansible-galaxy",
-            "collection",
-            "install",
-            "--offline",
-            "-p",
-            elsewhere,
-            str(archive),
-            cwd=Path(elsewhere),
-            env=env,
-            quiet=True,
-        )
+    modules = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+    if not playbooks or not modules:
+        raise CheckFailed("no playbooks, or no modules")
+    play, galaxy, doc = (str(bin_dir / name) for name in ("ansible-playbook", "ansible-galaxy", "ansible-doc"))
+    run.command(play, "--syntax-check", *(str(path.relative_to(ROOT)) for path in playbooks), quiet=True)
+    with collection_tree() as tree, tempfile.TemporaryDirectory(prefix="podferry-installed-") as installed:
+        elsewhere = Path(installed)
+        (elsewhere / "ansible.cfg").write_text("[defaults]\n")  # nobody's settings but Ansible's own
+        env = {"ANSIBLE_COLLECTIONS_PATH": installed, "ANSIBLE_CONFIG": str(elsewhere / "ansible.cfg")}
+        archive = build(run, tree, elsewhere)
+        install = (galaxy, "collection", "install", "--offline", "-p", installed, str(archive))
+        run.command(*install, cwd=elsewhere, env=env, quiet=True)
         names = [f"{NAMESPACE}.{NAME}.{path.stem}" for path in playbooks]
-        run.command("ansible-playbook", "--syntax-check", *names, cwd=Path(elsewhere), env=env, quiet=True)
-        modules = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+        run.command(play, "--syntax-check", *names, cwd=elsewhere, env=env, quiet=True)
+        names = [f"{NAMESPACE}.{NAME}.{name}" for name in modules]
+        run.command(doc, "--json", "-t", "module", *names, cwd=elsewhere, env=env, quiet=True)
+    print(f"{len(playbooks)} playbooks by path and by FQCN, documentation of {len(modules)} modules")
+
+
+def syntax(run: Runner) -> None:
+    """Everything parses with the newest Ansible that this Python takes."""
+    parse_everything(run, Path(sys.executable).parent)
+
+
+def oldest(run: Runner) -> None:
+    """The same with the oldest ansible-core that meta/runtime.yml promises, in an environment of its own."""
+    required = re.search(r'requires_ansible: ">=(\d+\.\d+)\.', (ROOT / "meta/runtime.yml").read_text())
+    if not required:
+        raise CheckFailed("meta/runtime.yml names no oldest ansible-core")
+    with tempfile.TemporaryDirectory(prefix="podferry-oldest-") as venv:
+        run.command(sys.executable, "-m", "venv", venv)
+        bin_dir = Path(venv) / "bin"
         run.command(
-            "ansible-doc",
-            "--json",
-            "-t",
-            "module",
-            *(f"{NAMESPACE}.{NAME}.{name}" for name in modules),
-            cwd=Path(elsewhere),
-            env=env,
+            str(bin_dir / "pip"),
+            "install",
+            "-q",
+            f"ansible-core=={required[1]}.*",
+            "-r",
+            "meta/ee-requirements.txt",
             quiet=True,
         )
-    print(f"{len(playbooks)} playbooks by path and by FQCN, documentation of {len(modules)} modules")
+        parse_everything(run, bin_dir)
 
 
 def e2e(run: Runner) -> None:
@@ -244,6 +254,7 @@ STEPS: dict[str, Callable[[Runner], None]] = {
     "changelog": changelog,
     "galaxy": galaxy,
     "syntax": syntax,
+    "oldest": oldest,
     "e2e": e2e,
     "molecule": molecule,
 }
