@@ -39,13 +39,14 @@ for base, folders, names in os.walk('/sys/fs/cgroup'):
     if 'freezer.state' in names and read(base + '/freezer.state') == 'FROZEN' or read(base + '/cgroup.freeze') == '1':
         frozen.append(base)
 named = [base for base, _f, _n in os.walk('/sys/fs/cgroup') if 'podferry' in base.rsplit('/', 1)[-1]]
+points = [line.split()[1] for line in read('/proc/mounts').splitlines()]
 rules = out('nft', 'list', 'ruleset') + [line for line in out('iptables-save') if 'CRIU' in line]
 for netns in (os.listdir('/run/netns') if os.path.isdir('/run/netns') else []):
     rules += [line for line in out('nsenter', '--net=/run/netns/' + netns, 'nft', 'list', 'tables') if 'CRIU' in line]
     rules += [line for line in out('nsenter', '--net=/run/netns/' + netns, 'iptables-save') if 'CRIU' in line]
 print(json.dumps({
     'processes': sorted(p for p in processes if ours.search(p)),
-    'mounts': sorted(line for line in read('/proc/mounts').splitlines() if 'podferry' in line or 'criu' in line),
+    'mounts': sorted(point for point in points if re.search('podferry(?!-lab)|criu', point)),
     'files': sorted(files),
     'units': sorted(line.split()[0] for line in out('systemctl', 'list-units', '--all', '--plain', '--no-legend', 'podferry*') if line.split()),
     'failed units': sorted(line.split()[0] for line in out('systemctl', 'list-units', '--failed', '--plain', '--no-legend') if line.split()),
