@@ -1,0 +1,173 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""After the commit: wait for the target, change the pods of the API over, end the source, leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._kube import predicates
+from .._kube.errors import KubeError, KubeTimeout
+from .._plan.manifest import RUN_LABEL
+from .._plan.options import ARRIVAL, DELETION_COST
+from .errors import NodeError, SessionLost, Unfinished
+from .patience import delete_and_wait, persist, wait_gone
+from .ports import JsonDict
+from .run import Run
+
+Obj = Mapping[str, Any]
+
+_ADOPT_S = 30.0
+_GONE_S = 90.0
+_LOWEST_COST = "-2147483647"
+
+
+def wait_ready(run: Run, *, node: str, must_be_ready: bool) -> JsonDict:
+    """The moved pod must read Ready (or only running, when its source was not Ready either).
+
+    Raises Unfinished when it does not come about, or when the container ended after it had been let go.
+    """
+    plan, tools = run.plan, run.tools
+
+    def there(pod: Obj | None) -> bool:
+        if pod is None or predicates.failed(pod) or predicates.restarts(pod) > 0 or predicates.terminating(pod):
+            return True
+        return predicates.ready(pod) if must_be_ready else predicates.running(pod)
+
+    def wait() -> JsonDict | None:
+        return tools.cluster.wait_pod(plan.namespace, plan.target_pod, there, timeout_s=tools.ready_timeout_s)
+
+    remedy = f"See 'kubectl -n {plan.namespace} describe pod {plan.target_pod}'; run the play again to go on once it is well."
+    try:
+        pod = persist(tools, f"see pod {plan.target_pod} ready", wait)
+    except KubeTimeout as exc:
+        raise Unfinished(f"the moved pod runs on {node} but is not Ready: {exc}", remedy) from exc
+    if pod is None or predicates.terminating(pod):
+        raise Unfinished(f"the moved pod {plan.target_pod} was deleted after it had been let go on {node}", remedy)
+    if predicates.failed(pod) or predicates.restarts(pod) > 0:
+        raise Unfinished(
+            f"the moved pod's container ended after it had been let go on {node}: {predicates.why_not_ready(pod)}",
+            remedy,
+        )
+    if run.frozen_at is not None:
+        run.report.until_ready_ms = round((tools.clock() - run.frozen_at) * 1000, 1)
+    run.report.target.uid = predicates.uid_of(pod)
+    run.report.target.ip = predicates.pod_ip(pod) or ""
+    return pod
+
+
+def adopt(run: Run) -> None:
+    """The ReplicaSet takes the target for its own and gives the source up (kubernetes-facts: deployment_adopt)."""
+    plan, tools = run.plan, run.tools
+    source = persist(tools, "read the source pod", lambda: tools.cluster.get_pod(plan.namespace, plan.pod))
+    if source is not None and predicates.uid_of(source) == plan.uid and not predicates.terminating(source):
+        _patch(run, plan.pod, annotations={DELETION_COST: _LOWEST_COST})
+    _give_labels(run)
+
+    def released(pod: Obj | None) -> bool:
+        return pod is None or predicates.uid_of(pod) != plan.uid or predicates.terminating(pod)
+
+    try:
+        persist(
+            tools,
+            "see the ReplicaSet release the source",
+            lambda: tools.cluster.wait_pod(plan.namespace, plan.pod, released, timeout_s=_ADOPT_S),
+        )
+    except KubeTimeout:
+        # Scaled up meanwhile, or a controller that is slow: the frozen source must not stay in its number.
+        run.warn(f"the ReplicaSet did not give up pod {plan.pod} within {_ADOPT_S:.0f} s; it is deleted now")
+        persist(
+            tools,
+            "delete the source pod",
+            lambda: tools.cluster.delete_pod(plan.namespace, plan.pod, uid=plan.uid, grace_s=0),
+        )
+    target = persist(tools, "read the target pod", lambda: tools.cluster.get_pod(plan.namespace, plan.target_pod))
+    if target is not None and plan.owner_uid and not predicates.owned_by(target, plan.owner_uid):
+        run.warn(f"pod {plan.target_pod} is not owned by {plan.owner} (yet)")
+
+
+def replace_bare(run: Run) -> None:
+    """A pod of nobody under a new name: labels over, source deleted."""
+    plan, tools = run.plan, run.tools
+    _give_labels(run)
+    persist(
+        tools,
+        "delete the source pod",
+        lambda: tools.cluster.delete_pod(plan.namespace, plan.pod, uid=plan.uid, grace_s=0),
+    )
+
+
+def _give_labels(run: Run) -> None:
+    _patch(run, run.plan.target_pod, labels=run.plan.final_labels)
+
+
+def _patch(
+    run: Run,
+    name: str,
+    *,
+    labels: Mapping[str, str | None] | None = None,
+    annotations: Mapping[str, str | None] | None = None,
+) -> None:
+    """Patch metadata; a pod that is gone needs none."""
+    tools, namespace = run.tools, run.plan.namespace
+    try:
+        persist(
+            tools,
+            f"change pod {name}",
+            lambda: tools.cluster.patch_pod(namespace, name, labels=labels, annotations=annotations),
+        )
+    except KubeError as exc:
+        if not exc.not_found:
+            raise
+
+
+def end_source(run: Run) -> None:
+    """Kill what is frozen (its pod is terminating by now) and see its pod go."""
+    run.source.call("finish", run=run.id, timeout_s=60.0)
+    wait_gone(run.tools, run.plan.namespace, run.plan.pod, run.plan.uid, timeout_s=_GONE_S)
+
+
+def end_target(run: Run) -> None:
+    """From here on a restart starts from the image as users expect; our marks go."""
+    run.target.call("finish", run=run.id, timeout_s=60.0)
+    drop_marks(run, run.plan.target_pod)
+
+
+def drop_marks(run: Run, name: str) -> None:
+    """Our run's label and annotation leave the pod; ``moved-from`` stays."""
+    _patch(run, name, labels={RUN_LABEL: None}, annotations={ARRIVAL: None})
+
+
+def take_back(run: Run, target_uid: str | None) -> None:
+    """Before the commit: the source runs on; the target pod goes, then both ends. Errors become warnings."""
+    plan, tools = run.plan, run.tools
+    gone = True
+    try:
+        if target_uid is None:
+            target_uid = find_target(run)
+        if target_uid is not None:
+            delete_and_wait(tools, plan.namespace, plan.target_pod, target_uid)
+    except (Unfinished, KubeError) as exc:
+        gone = False
+        run.warn(f"the target pod {plan.target_pod} is still there ({exc}); it cannot run, and the next run removes it")
+    for peer in (run.target, run.source):
+        if peer is run.target and not gone:
+            continue  # its record keeps every 'create' of that pod failing
+        try:
+            peer.call("finish", run=run.id, timeout_s=60.0, patience_s=20.0)
+        except (SessionLost, NodeError) as exc:
+            run.warn(f"node {peer.node}: the run's files are still there ({exc.message}); the next run removes them")
+
+
+def find_target(run: Run) -> str | None:
+    """The uid of this run's target pod, if there is one. Raises Unfinished, KubeError."""
+    plan, tools = run.plan, run.tools
+    pod = persist(tools, "read the target pod", lambda: tools.cluster.get_pod(plan.namespace, plan.target_pod))
+    if pod is None or predicates.annotations_of(pod).get(ARRIVAL) != run.id:
+        return None
+    if predicates.node_of(pod) != plan.target_node:
+        return None
+    return predicates.uid_of(pod)

@@ -1,0 +1,264 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Read everything a decision needs, touching nothing. One answer that makes another question pointless skips it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .._kube import predicates
+from .._kube.errors import KubeError, KubeUnavailable
+from .._plan import manifest as manifests
+from .._plan.facts import NodeFacts, PodInspection
+from .._plan.options import HANDLER, Options
+from .._plan.owners import OwnerChain, find_moved
+from .._plan.plan import ImageState, Plan, Snapshot, plan
+from .errors import NodeError, SessionLost
+from .peer import Peers
+from .ports import JsonDict, Tools
+
+Obj = Mapping[str, Any]
+
+_KIND_NAME = re.compile(r"^(deployment|deploy|replicaset|rs|pod)s?/(.+)$")
+
+
+@dataclass(frozen=True)
+class Question:
+    """The pod that was asked for, resolved against the API."""
+
+    name: str
+    pod: Obj | None
+    matches: tuple[Obj, ...] = ()
+    siblings: tuple[Obj, ...] = field(default=(), repr=False)
+    """The pods of the namespace, read only when the asked one is not there."""
+
+
+def resolve(options: Options, tools: Tools) -> Question:
+    """Find the pod: by name, by the Deployment or ReplicaSet that owns it, or by label selector."""
+    kind = _KIND_NAME.match(options.pod)
+    if kind is None and "=" not in options.pod:
+        name = options.pod
+    elif kind is not None and kind.group(1) == "pod":
+        name = kind.group(2)
+    else:
+        matches = _select(
+            kind.group(1) if kind else "", kind.group(2) if kind else options.pod, options.namespace, tools
+        )
+        if len(matches) == 1:
+            return Question(predicates.name_of(matches[0]), matches[0], tuple(matches))
+        return Question(options.pod, None, tuple(matches))
+    pod = tools.cluster.get_pod(options.namespace, name)
+    siblings = tuple(tools.cluster.list_pods(options.namespace)) if pod is None else ()
+    return Question(name, pod, siblings=siblings)
+
+
+def _select(kind: str, what: str, namespace: str, tools: Tools) -> list[Obj]:
+    """Living pods of a Deployment or ReplicaSet, or under a label selector."""
+    if not kind:
+        pods = tools.cluster.list_pods(namespace, label_selector=what)
+    else:
+        pods = [p for p in tools.cluster.list_pods(namespace) if _owned_by(p, kind, what, namespace, tools)]
+    return [p for p in pods if not predicates.terminating(p) and not predicates.failed(p)]
+
+
+def _owned_by(pod: Obj, kind: str, name: str, namespace: str, tools: Tools) -> bool:
+    owner = predicates.controller_of(pod)
+    if owner is None or owner.get("kind") != "ReplicaSet":
+        return False
+    if kind.startswith("r"):
+        return owner.get("name") == name
+    replicaset = tools.cluster.get_replicaset(namespace, str(owner.get("name")))
+    above = predicates.controller_of(replicaset) if replicaset else None
+    return above is not None and above.get("kind") == "Deployment" and above.get("name") == name
+
+
+def gather(
+    question: Question, options: Options, tools: Tools, peers: Peers, *, run: str, under_way: tuple[str, ...]
+) -> tuple[Snapshot, Plan]:
+    """A snapshot and the plan it gives. Raises KubeError, KubeUnavailable when the API itself fails."""
+    base = Snapshot(
+        run=run,
+        own_digest=tools.own_digest,
+        pod=question.pod,
+        matches=question.matches,
+        inventory={node: [h.name for h in hosts] for node, hosts in tools.inventory.items()},
+        runs_alive=under_way,
+        target_node=tools.cluster.get_node(options.target),
+    )
+    if question.pod is None:
+        snapshot = replace(
+            base,
+            moved_to=find_moved(options.namespace, question.name, question.siblings),
+            elsewhere=_elsewhere(question, options, tools),
+        )
+        return snapshot, plan(snapshot, options)
+    pod = question.pod
+    source = predicates.node_of(pod)
+    if source == options.target:
+        return base, plan(base, options)
+    chain = read_chain(pod, tools)
+    snapshot = replace(
+        base,
+        chain=chain,
+        source_node=tools.cluster.get_node(source) if source else None,
+        runtime_class=tools.cluster.get_runtime_class(HANDLER),
+        pods_on_target=_pods_on(options.target, tools) if base.target_node is not None else (),
+        moved_to=_twin_of(pod, options, tools),
+    )
+    if plan(snapshot, options).decision == "already_there":
+        return snapshot, plan(snapshot, options)
+    snapshot = _ask_nodes(snapshot, pod, options, tools, peers)
+    return _dry_run(snapshot, options, tools)
+
+
+def read_chain(pod: Obj, tools: Tools) -> OwnerChain:
+    """The ReplicaSet and Deployment above the pod."""
+    owner = predicates.controller_of(pod)
+    if owner is None or owner.get("kind") != "ReplicaSet":
+        return OwnerChain()
+    namespace = str(predicates.metadata(pod).get("namespace"))
+    replicaset = tools.cluster.get_replicaset(namespace, str(owner.get("name")))
+    above = predicates.controller_of(replicaset) if replicaset else None
+    if above is None or above.get("kind") != "Deployment":
+        return OwnerChain(replicaset)
+    return OwnerChain(replicaset, tools.cluster.get_deployment(namespace, str(above.get("name"))))
+
+
+def _elsewhere(question: Question, options: Options, tools: Tools) -> tuple[str, ...]:
+    """Other namespaces with a pod of this name; a courtesy, so without the right to list there is none."""
+    if question.matches or "=" in question.name or "/" in question.name:
+        return ()
+    try:
+        pods = tools.cluster.list_pods(None, field_selector=f"metadata.name={question.name}")
+    except (KubeError, KubeUnavailable):
+        return ()
+    found = {str(predicates.metadata(p).get("namespace")) for p in pods if predicates.name_of(p) == question.name}
+    return tuple(sorted(found - {options.namespace}))
+
+
+def _pods_on(node: str, tools: Tools) -> tuple[Obj, ...]:
+    """Pods on a node, for the capacity test; without the right to list all namespaces the test is left to the kubelet."""
+    try:
+        pods = tools.cluster.list_pods(None, field_selector=f"spec.nodeName={node}")
+    except KubeError as exc:
+        if exc.status == 403:
+            return ()
+        raise
+    return tuple(p for p in pods if predicates.node_of(p) == node)
+
+
+def _twin_of(pod: Obj, options: Options, tools: Tools) -> Obj | None:
+    """A living twin of this very pod (same uid), made by an earlier run."""
+    found = find_moved(options.namespace, predicates.name_of(pod), tools.cluster.list_pods(options.namespace))
+    if (
+        found is None
+        or predicates.uid_of(pod) not in predicates.annotations_of(found).get("podferry.live/moved-from", "").split()
+    ):
+        return None
+    return found
+
+
+def _ask_nodes(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools, peers: Peers) -> Snapshot:
+    """Facts of both nodes and the inside of the pod, both nodes at the same time."""
+    source = predicates.node_of(pod) or ""
+    wanted = [n for n in (source, options.target) if n and peers.known(n)]
+    if snapshot.target_node is None:
+        wanted = [n for n in wanted if n != options.target]
+    errors: dict[str, str] = {}
+    facts: dict[str, NodeFacts] = {}
+
+    def ask(node: str) -> None:
+        try:
+            peer = peers.get(node)
+            peer.open()
+            facts[node] = NodeFacts.parse(peer.call("facts", patience_s=0.0))
+        except (SessionLost, NodeError) as exc:
+            errors[node] = exc.message
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(ask, wanted))
+    inspection = None
+    ids = predicates.container_ids(pod)
+    if source in facts and ids and predicates.running(pod):
+        try:
+            inspection = PodInspection.parse(
+                peers.get(source).call(
+                    "inspect",
+                    namespace=options.namespace,
+                    pod=predicates.name_of(pod),
+                    uid=predicates.uid_of(pod),
+                    pod_ip=predicates.pod_ip(pod),
+                    containers=containers(pod),
+                    patience_s=0.0,
+                )
+            )
+        except NodeError as exc:
+            if exc.type == "not_found":
+                inspection = PodInspection(())  # the plan says that the runtime does not know the container
+            else:
+                errors[source] = exc.message
+        except SessionLost as exc:
+            errors[source] = exc.message
+    images: tuple[ImageState, ...] = ()
+    if options.target in facts:
+        try:
+            images = tuple(_image(pod, status, peers, options.target) for status in predicates.container_statuses(pod))
+        except (SessionLost, NodeError) as exc:
+            errors[options.target] = exc.message
+    return replace(
+        snapshot,
+        source_facts=facts.get(source),
+        target_facts=facts.get(options.target),
+        inspection=inspection,
+        images=images,
+        session_errors=errors,
+    )
+
+
+def containers(pod: Obj) -> list[dict[str, str]]:
+    """Containers as the ferries want them: name and the kubelet's id."""
+    return [{"name": name, "id": container_id} for name, container_id in predicates.container_ids(pod).items()]
+
+
+def _image(pod: Obj, status: Obj, peers: Peers, target: str) -> ImageState:
+    spec: Obj = next(
+        (c for c in (pod.get("spec") or {}).get("containers") or [] if c.get("name") == status.get("name")), {}
+    )
+    ref = str(spec.get("image") or status.get("image") or "")
+    answer = peers.get(target).call("image", patience_s=0.0, **image_args(ref, status))
+    pullable = spec.get("imagePullPolicy") != "Never" and image_args(ref, status).get("digest") is not None
+    error = "" if pullable else "its pull policy or its missing repository digest forbids a pull of exactly this image"
+    return ImageState(str(status.get("name")), ref, bool(answer.get("present")), pullable, error)
+
+
+def image_args(ref: str, status: Obj) -> JsonDict:
+    """How to name exactly the image that runs: the image id or the repository digest that the kubelet reports."""
+    image_id = str(status.get("imageID") or "").rpartition("://")[2]
+    repository, _at, digest = image_id.rpartition("@")
+    return {"ref": ref, "id": None if repository else image_id or None, "digest": digest if repository else None}
+
+
+def _dry_run(snapshot: Snapshot, options: Options, tools: Tools) -> tuple[Snapshot, Plan]:
+    """Ask the API whether it would take the target pod, once the specification itself is acceptable."""
+    draft = plan(snapshot, options)
+    if draft.manifest is None or draft.mode is None:
+        return snapshot, draft
+    if draft.mode == "twin":
+        holder = tools.cluster.get_pod(options.namespace, draft.target_pod)
+        if holder is not None:
+            snapshot = replace(snapshot, name_holder=holder)
+    needs = {"runtime_class_missing", "target_missing"}
+    if needs.isdisjoint(r.code for r in draft.refusals):
+        try:
+            tools.cluster.create_pod(
+                options.namespace, manifests.for_dry_run(draft.manifest, snapshot.run), dry_run=True
+            )
+        except KubeError as exc:
+            snapshot = replace(snapshot, dry_run_error=exc.message)
+    return snapshot, plan(snapshot, options)

@@ -1,0 +1,91 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""What the orchestration needs from outside, as protocols: handed in, so that all of it is tested without a cluster."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .session import Event, Session
+
+JsonDict = dict[str, Any]
+
+DEFAULT_PORTS = (17900, 17999)
+
+
+class ClusterApi(Protocol):
+    """The part of ``_kube.cluster.Cluster`` that is used here. Errors as there."""
+
+    def get_pod(self, namespace: str, name: str) -> JsonDict | None: ...
+    def list_pods(
+        self, namespace: str | None, *, field_selector: str = "", label_selector: str = ""
+    ) -> list[JsonDict]: ...
+    def create_pod(self, namespace: str, manifest: Mapping[str, Any], *, dry_run: bool = False) -> JsonDict: ...
+    def delete_pod(self, namespace: str, name: str, *, uid: str, grace_s: int | None) -> bool: ...
+    def patch_pod(
+        self,
+        namespace: str,
+        name: str,
+        *,
+        labels: Mapping[str, str | None] | None = None,
+        annotations: Mapping[str, str | None] | None = None,
+    ) -> JsonDict: ...
+    def wait_pod(
+        self, namespace: str, name: str, condition: Callable[[Mapping[str, Any] | None], bool], *, timeout_s: float
+    ) -> JsonDict | None: ...
+    def get_replicaset(self, namespace: str, name: str) -> JsonDict | None: ...
+    def get_deployment(self, namespace: str, name: str) -> JsonDict | None: ...
+    def get_node(self, name: str) -> JsonDict | None: ...
+    def get_runtime_class(self, name: str) -> JsonDict | None: ...
+    def pod_event(self, pod: Mapping[str, Any], *, reason: str, message: str, warning: bool = False) -> None: ...
+
+
+class Reporter(Protocol):
+    """Where a person watches. ``node`` is '' for steps of the controller."""
+
+    def phase(self, name: str, node: str = "", detail: str = "") -> None: ...
+    def progress(self, sent: int, expected: int, rate: float) -> None: ...
+    def warning(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class InventoryHost:
+    """One inventory host that stands for a node."""
+
+    name: str
+    address: str | None = None
+    """Where its ferry listens; None: the node's InternalIP."""
+    ports: tuple[int, int] = DEFAULT_PORTS
+
+
+OpenSession = Callable[[InventoryHost, str, Callable[[Event], None]], Session]
+"""(host, node name, event sink) to a session. Raises SessionLost."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Everything from outside."""
+
+    cluster: ClusterApi
+    open_session: OpenSession
+    inventory: Mapping[str, Sequence[InventoryHost]]
+    """Node name to the hosts that stand for it."""
+    reporter: Reporter
+    own_digest: str
+    new_run: Callable[[], str]
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    wall: Callable[[], float] = time.time
+    interrupt: threading.Event = field(default_factory=threading.Event)
+    """Set by Ctrl-C or SIGTERM: cancel if that is still possible, else see the run through."""
+    ready_timeout_s: float = 300.0
+    settle_s: float = 30.0
+    """How long an earlier run's ferries get to come to their end by themselves."""
+    api_patience_s: float = 180.0
+    """How long the API may be away after the commit before this run gives up waiting for it."""

@@ -1,0 +1,121 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Bring both ferries up and connect them. The pod runs on; nothing of it is touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._kube.predicates import internal_ip
+from .._plan.refusals import Refusal, refuse
+from .errors import NodeError, PodferryError, SessionLost
+from .gather import containers, image_args
+from .keys import make_pair
+from .ports import JsonDict
+from .run import Run
+import contextlib
+
+_START_TIMEOUT_S = 60.0
+_PULL_TIMEOUT_S = 900.0
+
+
+class RefusedNow(Exception):
+    """What only trying could tell, before the pod was touched."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+def pull_images(run: Run, pod: Any) -> None:
+    """Put the pod's exact image onto the target. Raises RefusedNow."""
+    for image in run.plan.images_to_pull:
+        status = next(s for s in pod["status"]["containerStatuses"] if s["name"] == image.container)
+        wanted = image_args(image.ref, status)
+        run.tools.reporter.phase("pull image", run.plan.target_node, image.ref)
+        try:
+            run.target.call("image_pull", timeout_s=_PULL_TIMEOUT_S, ref=wanted["ref"], digest=wanted["digest"])
+        except NodeError as exc:
+            raise RefusedNow(
+                refuse(
+                    "image_missing",
+                    f"Image {image.ref} cannot be pulled on node {run.plan.target_node}: {exc.message}.",
+                )
+            ) from exc
+
+
+def start_ferries(run: Run, pod: Any, target_node: Any) -> None:
+    """Raises RefusedNow (nothing is left behind by the caller's clean-up), NodeError, SessionLost."""
+    plan, host = run.plan, run.target.host
+    address = host.address or internal_ip(target_node) or ""
+    source_keys, target_keys = make_pair(run.id)
+    common: JsonDict = {
+        "run": run.id,
+        "mode": plan.mode,
+        "namespace": plan.namespace,
+        "need_bytes": plan.need_bytes,
+        "tcp": plan.tcp,
+        "deadlines": plan.deadlines.to_dict(),
+        "source_pod": plan.pod,
+        "target_pod": plan.target_pod,
+        "source_node": plan.source_node,
+        "target_node": plan.target_node,
+        "context": context(run),
+    }
+    names = containers(pod)
+    port = int(
+        run.target.call(
+            "ferry_start",
+            timeout_s=_START_TIMEOUT_S,
+            role="target",
+            pod=plan.target_pod,
+            containers=[c["name"] for c in names],
+            listen={"address": address, "ports": list(host.ports)},
+            tls=target_keys.to_dict(),
+            **common,
+        )["port"]
+    )
+    try:
+        run.source.call(
+            "ferry_start",
+            timeout_s=_START_TIMEOUT_S,
+            role="source",
+            pod=plan.pod,
+            uid=plan.uid,
+            pod_ip=pod["status"].get("podIP"),
+            containers=names,
+            peer={"address": address, "port": port},
+            tls=source_keys.to_dict(),
+            **common,
+        )
+    except NodeError as exc:
+        if exc.type == "link_lost":
+            raise RefusedNow(refuse("ferry_unreachable", f"{exc.message}.", remedy=exc.remedy)) from exc
+        raise
+
+
+def context(run: Run) -> JsonDict:
+    """What a later controller needs to go on with this run; the ferries keep it without looking at it."""
+    plan = run.plan
+    return {
+        "manifest": plan.manifest,
+        "source_node": plan.source_node,
+        "target_node": plan.target_node,
+        "final_labels": dict(plan.final_labels),
+        "owner_uid": plan.owner_uid,
+        "source_uid": plan.uid,
+    }
+
+
+def clean_up(run: Run) -> None:
+    """Nothing was committed and there is no target pod: end both ferries, quietly."""
+    for peer in (run.source, run.target):
+        with contextlib.suppress(PodferryError):
+            peer.call("cancel", run=run.id, patience_s=5.0)
+    for peer in (run.target, run.source):
+        try:
+            peer.call("finish", run=run.id, patience_s=20.0)
+        except (SessionLost, NodeError) as exc:
+            run.warn(f"node {peer.node}: the run's files are still there ({exc.message}); the next run removes them")

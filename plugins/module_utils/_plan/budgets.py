@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Memory for the dump, time for the freeze: what must be there before anything is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .estimate import MIB, freeze_s, inside_create_s
+from .facts import NodeFacts, PodInspection
+from .options import Options
+from .refusals import Refusal, refuse
+
+Obj = Mapping[str, Any]
+
+_LEAST_MARGIN = 64 * MIB
+_CRI_SHARE = 0.6  # of the kubelet's timeout: an estimate is an estimate
+_DEFAULT_CRI_TIMEOUT_S = 120.0
+
+
+def need_bytes(inspection: PodInspection, options: Options) -> int:
+    """Bytes of tmpfs to have free on each node: the dump with its margin."""
+    dump = inspection.need_bytes
+    return dump + max(int(dump * options.memory_margin), _LEAST_MARGIN)
+
+
+def check_memory(
+    inspection: PodInspection,
+    options: Options,
+    source: NodeFacts,
+    target: NodeFacts,
+    *,
+    source_name: str,
+    target_name: str,
+) -> list[Refusal]:
+    """The source holds the dump beside the process; the target holds the images and the restored process."""
+    need = need_bytes(inspection, options)
+    found: list[Refusal] = []
+    for name, facts, wanted in (
+        (source_name, source, need),
+        (target_name, target, need + inspection.memory_bytes),
+    ):
+        if facts.mem_available < wanted:
+            found.append(
+                refuse(
+                    "memory",
+                    f"Node {name} has {mib(facts.mem_available)} of memory available; {mib(wanted)} are needed there.",
+                )
+            )
+    return found
+
+
+def check_cri_time(inspection: PodInspection, target: NodeFacts, target_name: str, *, twin: bool) -> list[Refusal]:
+    """The restore happens inside one call of the target's kubelet to its runtime."""
+    limit = target.runtime_request_timeout_s or _DEFAULT_CRI_TIMEOUT_S
+    expected = inside_create_s(inspection.need_bytes, twin=twin)
+    if expected <= _CRI_SHARE * limit:
+        return []
+    return [
+        refuse(
+            "freeze_too_long",
+            f"The move would take about {expected:.0f} s inside a call that the kubelet of {target_name} gives {limit:.0f} s.",
+        )
+    ]
+
+
+def probe_budget_s(probe: Obj) -> float | None:
+    """Seconds of silence that an HTTP or gRPC probe survives for certain; None for other kinds of probes.
+
+    TCP probes succeed on a frozen process (the kernel accepts), exec probes end in a runtime error that the
+    kubelet throws away.
+    """
+    if not (probe.get("httpGet") or probe.get("grpc")):
+        return None
+    threshold = int(probe.get("failureThreshold") or 3)
+    period = float(probe.get("periodSeconds") or 10)
+    timeout = float(probe.get("timeoutSeconds") or 1)
+    return (threshold - 1) * period - timeout
+
+
+def pod_budget_s(pod: Obj) -> float | None:
+    """The least budget of the pod's liveness probes; None without any that counts."""
+    probes = [c.get("livenessProbe") or {} for c in (pod.get("spec") or {}).get("containers") or []]
+    return min((b for b in map(probe_budget_s, probes) if b is not None), default=None)
+
+
+def check_liveness(pod: Obj, inspection: PodInspection) -> list[Refusal]:
+    """A liveness probe that gives up during the freeze would kill the pod that is being moved."""
+    expected = freeze_s(inspection.need_bytes)
+    found: list[Refusal] = []
+    for container in (pod.get("spec") or {}).get("containers") or []:
+        for field in ("livenessProbe", "startupProbe"):
+            budget = probe_budget_s(container.get(field) or {})
+            if budget is not None and budget < expected:
+                found.append(
+                    refuse(
+                        "liveness",
+                        f"The {field} of container {container.get('name')} survives {max(budget, 0.0):.1f} s of silence for certain; the freeze may take {expected:.1f} s.",
+                    )
+                )
+    return found
+
+
+def mib(size: int) -> str:
+    """Bytes for a person."""
+    return f"{size / MIB:.0f} MiB"

@@ -1,0 +1,100 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""The pod to create on the target: the source's specification, faithfully, with what must differ."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from .._kube import predicates
+from .options import ARRIVAL, DELETION_COST, HANDLER, MOVED_FROM
+from .owners import Mode, moved_from
+
+Obj = Mapping[str, Any]
+JsonDict = dict[str, Any]
+
+RUN_LABEL = "podferry.live/run"
+_OWN_PREFIX = "podferry.live/"
+#: Written by others about the one pod they are on; copied they would be lies.
+_ABOUT_ONE_POD = (
+    "cni.projectcalico.org/", "k8s.v1.cni.cncf.io/network-status", "k8s.v1.cni.cncf.io/networks-status",
+    "kubectl.kubernetes.io/last-applied-configuration", "kubernetes.io/config.", DELETION_COST,
+)  # fmt: skip
+#: Fields that the API computes again; given, they are compared with what it computes and may be refused.
+_COMPUTED = ("priority", "preemptionPolicy", "serviceAccount", "overhead", "ephemeralContainers")
+
+
+def build(source: Obj, *, mode: Mode, name: str, target_node: str, run: str) -> JsonDict:
+    """The manifest to POST.
+
+    A twin gets none of the source's labels (no selector may see it before it runs) and keeps the source's host name;
+    ``final_labels`` come when it is Ready. A successor gets them at once. Neither gets an owner.
+    """
+    namespace = str(predicates.metadata(source).get("namespace") or "default")
+    annotations = kept_annotations(source)
+    annotations[ARRIVAL] = run
+    annotations[MOVED_FROM] = moved_from(
+        namespace, predicates.name_of(source), predicates.uid_of(source), predicates.node_of(source) or ""
+    )
+    labels = final_labels(source) if mode == "successor" else {}
+    labels[RUN_LABEL] = run
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels, "annotations": annotations},
+        "spec": _spec(source, mode=mode, target_node=target_node),
+    }
+
+
+def _spec(source: Obj, *, mode: Mode, target_node: str) -> JsonDict:
+    spec: JsonDict = copy.deepcopy(dict(source.get("spec") or {}))
+    for field in _COMPUTED:
+        spec.pop(field, None)
+    spec["nodeName"] = target_node
+    spec["runtimeClassName"] = HANDLER
+    if mode == "twin" and not spec.get("hostname"):
+        # The restored processes go on under the host name they know; exec'd ones and /etc/hosts shall agree.
+        spec["hostname"] = _hostname(predicates.name_of(source))
+    for container in spec.get("containers") or []:
+        if container.get("imagePullPolicy") == "Always":
+            # The image with the source's digest is on the target before this pod is created; a pull could change it.
+            container["imagePullPolicy"] = "IfNotPresent"
+    return spec
+
+
+def _hostname(pod_name: str) -> str:
+    """A pod's name as the kubelet makes a host name of it, fit for ``spec.hostname`` (one DNS label)."""
+    return pod_name.replace(".", "-")[:63].rstrip("-")
+
+
+def kept_annotations(source: Obj) -> dict[str, str]:
+    """The source's annotations that are as true of the target."""
+    return {
+        key: value
+        for key, value in predicates.annotations_of(source).items()
+        if not key.startswith(_OWN_PREFIX) and not key.startswith(_ABOUT_ONE_POD)
+    }
+
+
+def final_labels(source: Obj) -> dict[str, str]:
+    """The labels that the target carries in the end: the source's."""
+    return {k: v for k, v in predicates.labels_of(source).items() if not k.startswith(_OWN_PREFIX)}
+
+
+def for_dry_run(manifest: Obj, run: str) -> JsonDict:
+    """The manifest under a name that is free, so that a successor can be tried while its source is there."""
+    trial: JsonDict = copy.deepcopy(dict(manifest))
+    trial["metadata"]["name"] = f"{trial['metadata']['name'][:45].rstrip('-.')}-try-{run}"
+    return trial
+
+
+def for_return(manifest: Obj, *, source_node: str) -> JsonDict:
+    """The successor's manifest turned back: the same pod, on the node where its dump was made (undo)."""
+    back: JsonDict = copy.deepcopy(dict(manifest))
+    back["spec"]["nodeName"] = source_node
+    back["metadata"]["annotations"].pop(MOVED_FROM, None)
+    return back

@@ -1,0 +1,33 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""What the user asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+NameMode = Literal["auto", "keep", "new"]
+TcpMode = Literal["close", "refuse"]
+
+HANDLER = "podferry"
+"""Name of the RuntimeClass and of its handler."""
+
+ARRIVAL = "podferry.live/arrival"
+MOVED_FROM = "podferry.live/moved-from"
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+
+
+@dataclass(frozen=True)
+class Options:
+    """One request to move a pod. ``pod`` is a name, ``deployment/NAME``, ``replicaset/NAME`` or a label selector."""
+
+    pod: str
+    target: str
+    namespace: str
+    name: NameMode = "auto"
+    tcp: TcpMode = "close"
+    memory_margin: float = 0.10
+    """Free memory that must stay on each node beyond the dump, as a share of the dump (64 MiB at least)."""

@@ -1,0 +1,268 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Every reason to say no before a pod is touched, each with its remedy. ``docs/refusals.md`` is checked against this table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to be refused. ``order`` of the table is the order in which a person reads them."""
+
+    title: str
+    remedy: str
+    planned: bool = False
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One reason against a migration. ``planned``: a later release is meant to lift it."""
+
+    code: str
+    reason: str
+    remedy: str
+    planned: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"code": self.code, "reason": self.reason, "remedy": self.remedy, "planned": self.planned}
+
+    def __str__(self) -> str:
+        planned = " (planned)" if self.planned else ""
+        return f"[{self.code}]{planned} {self.reason} Remedy: {self.remedy}"
+
+
+CATALOGUE: dict[str, Kind] = {
+    # -- the question itself
+    "pod_missing": Kind("The pod does not exist.", "Check the name and give namespace=."),
+    "pod_ambiguous": Kind("More than one pod fits.", "Name one of them with pod=."),
+    "pod_not_running": Kind(
+        "The pod is not running.", "Wait until it runs; a pod that does not run is simply scheduled anew."
+    ),
+    "pod_unassigned": Kind("The pod has no node or no container yet.", "Wait until the kubelet has started it."),
+    "target_missing": Kind("The target is not a node of the cluster.", "Give target= as 'kubectl get nodes' shows it."),
+    "target_not_ready": Kind("The target node is not Ready.", "Bring the node back, or choose another."),
+    "target_unschedulable": Kind("The target node is cordoned.", "kubectl uncordon the node, or choose another."),
+    "target_taint": Kind(
+        "The target has a taint that the pod does not tolerate.",
+        "Remove the taint, add a toleration, or choose another node.",
+    ),
+    "target_affinity": Kind(
+        "The pod's node selector or required node affinity excludes the target.",
+        "Label the node accordingly, or change the constraint in the pod's template and roll it out first.",
+    ),
+    "target_capacity": Kind(
+        "The target cannot hold the pod's resource requests.", "Free resources there, or choose another node."
+    ),
+    "source_not_ready": Kind(
+        "The source node is not Ready.", "Bring the node back: without its kubelet the pod's end cannot be seen."
+    ),
+    "node_not_in_inventory": Kind(
+        "No inventory host stands for the node.",
+        "Add the host to the inventory; when its inventory name is not the node's name, set podferry_node_name for it.",
+    ),
+    "node_ambiguous_in_inventory": Kind(
+        "More than one inventory host claims the node.", "Let exactly one host have this podferry_node_name (or name)."
+    ),
+    "node_unreachable": Kind(
+        "No session to the node can be opened.",
+        "Check that 'ansible HOST -m ping --become' works, and run playbooks/bootstrap.yml.",
+    ),
+    "migration_under_way": Kind(
+        "Another migration of this pod is under way.",
+        "Wait for its end. If its controller is gone, its ferries give up within a minute: then run this play again, it cleans up or goes on.",
+    ),
+    "name_taken": Kind(
+        "The target pod's name is taken by a pod that is not this pod's twin.",
+        "Delete or rename that pod, or run again for another name.",
+    ),
+    # -- owners and names
+    "owner": Kind(
+        "The pod's owner has no tested way to change pods yet.",
+        "Pods owned by nobody or by a ReplicaSet (also through a Deployment) can move. Recreate the pod on the other node instead.",
+        planned=True,
+    ),
+    "owner_gone": Kind(
+        "The pod's owner does not exist any more.", "Wait for the garbage collector, which will delete the pod."
+    ),
+    "owner_not_stable": Kind(
+        "The pod's ReplicaSet is being scaled or rolled out, or the pod does not match its selector.",
+        "Wait for 'kubectl rollout status', then run again.",
+    ),
+    "keep_with_replicaset": Kind(
+        "A pod of a ReplicaSet cannot keep its name.",
+        "Use name=new or name=auto: deleting the source first would make the ReplicaSet start a fresh pod.",
+    ),
+    "static_pod": Kind("A static pod belongs to its node's kubelet.", "Move its manifest file instead."),
+    # -- the pod's specification
+    "containers": Kind("More than one container.", "Move the pod by recreation for now.", planned=True),
+    "init_containers": Kind(
+        "Init containers would run a second time on the target.", "Move the pod by recreation for now.", planned=True
+    ),
+    "ephemeral_containers": Kind(
+        "An ephemeral (debug) container is part of the pod.",
+        "Recreate the pod without it: it cannot be removed from a pod.",
+    ),
+    "post_start": Kind("A postStart hook would run a second time on the target.", "Remove the hook.", planned=True),
+    "pre_stop": Kind("A preStop hook cannot run in the frozen source.", "Remove the hook.", planned=True),
+    "terminal": Kind("A container has a terminal (tty) or stdin.", "Set tty and stdin to false.", planned=True),
+    "host_network": Kind(
+        "The pod uses the host's network.", "Use the pod network: the state of host sockets stays with the host."
+    ),
+    "host_pid": Kind("The pod uses the host's process namespace.", "Set hostPID to false."),
+    "host_ipc": Kind("The pod uses the host's IPC namespace.", "Set hostIPC to false."),
+    "host_port": Kind("A container has a hostPort.", "Use a Service instead.", planned=True),
+    "host_path": Kind(
+        "A hostPath volume belongs to its node.", "Use a volume that both nodes can reach.", planned=True
+    ),
+    "shared_process_namespace": Kind(
+        "The containers share one process namespace.", "Set shareProcessNamespace to false.", planned=True
+    ),
+    "user_namespace": Kind("The pod has a user namespace.", "Set hostUsers to true.", planned=True),
+    "privileged": Kind("A container is privileged.", "Drop privileged: it reaches devices that stay with the node."),
+    "device": Kind("The pod uses devices or dynamic resources of its node.", "Only pods without devices can move."),
+    "runtime_class": Kind(
+        "The pod runs under a RuntimeClass that is not plain runc.",
+        "Only the default runc handler and podferry's are supported.",
+        planned=True,
+    ),
+    "volume": Kind(
+        "A volume is of a type that is not carried.",
+        "Carried: projected (service-account token, ConfigMap, Secret, downwardAPI), configMap, secret, downwardAPI.",
+        planned=True,
+    ),
+    "volume_mount": Kind(
+        "A volume is mounted in a way that is not carried.",
+        "Mount it without subPath and mountPropagation.",
+        planned=True,
+    ),
+    "localhost_profile": Kind(
+        "A seccomp profile is a file of its node.", "Use RuntimeDefault or Unconfined.", planned=True
+    ),
+    "extra_networks": Kind(
+        "The pod has more networks than the pod network.", "Remove the additional networks.", planned=True
+    ),
+    "spec_field": Kind(
+        "The pod uses a feature that is not on the list of accepted ones.",
+        "Remove it from the pod, or recreate the pod.",
+        planned=True,
+    ),
+    # -- the nodes
+    "same_runtime": Kind(
+        "The nodes run different container engines.", "Choose a target with the same engine.", planned=True
+    ),
+    "engine_missing": Kind("podferry's node code is not installed.", "Run playbooks/bootstrap.yml for the node."),
+    "engine_version": Kind(
+        "A node has podferry's code of another version.", "Run playbooks/bootstrap.yml for both nodes."
+    ),
+    "handler_missing": Kind("The runtime handler podferry is not there.", "Run playbooks/bootstrap.yml for the node."),
+    "runtime_class_missing": Kind(
+        "The cluster has no RuntimeClass podferry, or a foreign one.", "Run playbooks/bootstrap.yml: it creates it."
+    ),
+    "criu_old": Kind(
+        "CRIU is absent, too old or does not work.",
+        "Install CRIU 4.1.1 or later (playbooks/bootstrap.yml) and see 'criu check'.",
+    ),
+    "runc_old": Kind(
+        "runc is absent or too old.", "Install runc 1.2 or later on nodes with cgroup v2 (1.1 does on v1)."
+    ),
+    "cgroup_version": Kind(
+        "The nodes have different cgroup versions.", "Choose a target with the same cgroup version."
+    ),
+    "architecture": Kind(
+        "The nodes have different processor architectures.", "Choose a target of the source's architecture."
+    ),
+    "cpu_features": Kind(
+        "The target's processor lacks features that the source has.",
+        "Choose a target with at least the source's features: programs pick their code by them at start.",
+    ),
+    "kernel_older": Kind(
+        "The target's kernel is older than the source's.", "Update the target's kernel, or choose another target."
+    ),
+    "compression": Kind("zstd is missing on a node.", "Run playbooks/bootstrap.yml for the node."),
+    "time_namespaces": Kind(
+        "The target's kernel has no time namespaces: the monotonic clock would jump.",
+        "Choose a target whose kernel has CONFIG_TIME_NS.",
+    ),
+    "image_missing": Kind(
+        "The pod's image is not on the target and cannot be pulled there.",
+        "Put exactly this image (same digest) onto the target.",
+    ),
+    "security_profile": Kind(
+        "The target lacks the pod's AppArmor or SELinux confinement.",
+        "Load the profile on the target, or choose another target.",
+    ),
+    "memory": Kind(
+        "A node has too little free memory: the dump is held in memory on both.",
+        "Free memory there, or choose another target.",
+    ),
+    "freeze_too_long": Kind(
+        "The restore would not fit into the time that the target's kubelet gives the runtime.",
+        "Raise the kubelet's runtimeRequestTimeout on the target, or make the pod smaller.",
+    ),
+    "liveness": Kind(
+        "The freeze may outlast what the pod's HTTP or gRPC probe survives.",
+        "Raise failureThreshold or periodSeconds of the probe: (failureThreshold-1) x periodSeconds - timeoutSeconds must exceed the freeze.",
+    ),
+    # -- what runs inside
+    "not_in_runtime": Kind(
+        "The node does not know the pod's container as the API does.",
+        "Wait a moment and run again; if it stays, look at the node's kubelet.",
+    ),
+    "frozen": Kind("The container is already frozen (paused).", "Resume it, or finish whoever paused it."),
+    "exec_process": Kind(
+        "Processes were entered from outside (kubectl exec).",
+        "End the exec sessions: their pipes lead to a program that stays.",
+    ),
+    "io_uring": Kind(
+        "A process uses io_uring, which CRIU cannot dump.",
+        "Switch it off in the program (e.g. kernel.io_uring_disabled, UV_USE_IO_URING=0).",
+    ),
+    "sysv_ipc": Kind("The container holds System V IPC objects.", "Use POSIX shared memory.", planned=True),
+    "user_ns_inside": Kind("A process lives in another user namespace.", "Run the program without one.", planned=True),
+    "tcp_established": Kind(
+        "There are established TCP connections, and tcp=refuse was asked for.",
+        "Use tcp=close, or close the connections first.",
+    ),
+    "socket_pod_ip": Kind(
+        "A socket is bound to the pod's IP, which changes.", "Let the program listen on 0.0.0.0 or ::.", planned=True
+    ),
+    "udp_connected": Kind(
+        "A connected UDP socket remembers the pod's IP, which changes.",
+        "Let the program send without connecting.",
+        planned=True,
+    ),
+    "socket_unlistable": Kind("A socket is of a kind that cannot be carried.", "Close it before moving.", planned=True),
+    "open_volume_file": Kind(
+        "A file on a kubelet-managed volume is open.",
+        "Close it: these files are other files on the target.",
+        planned=True,
+    ),
+    "mount": Kind("A mount inside the container is of a kind that is not carried.", "Remove it.", planned=True),
+    # -- what others say
+    "admission": Kind(
+        "The API refuses the target pod (server-side dry run).", "See the API's words: quota, admission policy or RBAC."
+    ),
+    "ferry_unreachable": Kind(
+        "The source node cannot reach the ferry on the target node.",
+        "Open the ferry ports (podferry_ferry_ports, TCP) between the nodes, or set podferry_address for the target host.",
+    ),
+}
+
+_ORDER = {code: index for index, code in enumerate(CATALOGUE)}
+
+
+def refuse(code: str, reason: str, *, remedy: str = "", planned: bool | None = None) -> Refusal:
+    """A refusal of the catalogue; ``reason`` is this case's own sentence, ``remedy`` replaces the general one."""
+    kind = CATALOGUE[code]
+    return Refusal(code, reason, remedy or kind.remedy, kind.planned if planned is None else planned)
+
+
+def ordered(refusals: list[Refusal]) -> list[Refusal]:
+    """Without repetitions, in the order of the catalogue (what is found twice is said once)."""
+    unique = list(dict.fromkeys(refusals))
+    return sorted(unique, key=lambda r: _ORDER[r.code])
