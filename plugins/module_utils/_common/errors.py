@@ -66,6 +66,20 @@ class RestoreFailed(PodferryError):
     kind = "restore_failed"
 
 
+class TargetGaveUp(RestoreFailed):
+    """The target's ferry said that its record is aborted: it was not let go and never will be."""
+
+    @classmethod
+    def because(cls, data: t.Mapping[str, t.Any] | None) -> TargetGaveUp:
+        """Take over what the target said of the cause."""
+        cause = data or {}
+        return cls(
+            str(cause.get("message") or "the target gave up"),
+            str(cause.get("remedy") or ""),
+            str(cause.get("phase") or ""),
+        )
+
+
 class LinkLost(PodferryError):
     """The other ferry went silent or the connection broke."""
 

@@ -1,0 +1,127 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Dumping a frozen container through the node's own runc or crun.
+
+The container keeps standing: CRIU leaves a cgroup that it found frozen frozen (since 3.15).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import typing as t
+
+from .._common.errors import DumpFailed
+from .._runtime.container import Container
+from .environment import environment
+from .log import explain
+
+DUMP_LOG = "dump.log"
+
+
+def argv(container: Container, images: str, work: str, tcp: str) -> list[str]:
+    """The runtime's command line for a dump that leaves the container where it is.
+
+    :param tcp: ``close`` dumps established connections (they end at the restore), ``refuse`` lets CRIU refuse them.
+    """
+    words = [
+        *container.base_argv(),
+        "--log", os.path.join(work, "runtime.log"), "--log-format", "json",
+        "checkpoint", "--leave-running", "--image-path", images, "--work-path", work,
+        "--file-locks", "--manage-cgroups-mode", "soft",
+    ]  # fmt: skip
+    if tcp == "close":
+        words.append("--tcp-established")
+    return [*words, container.id]
+
+
+class Dump:
+    """A dump under way: a child process, so that its files can travel while they grow."""
+
+    def __init__(self, container: Container, images: str, work: str, tcp: str) -> None:
+        os.makedirs(images, mode=0o700)
+        os.makedirs(work, mode=0o700, exist_ok=True)
+        self._name = container.name
+        self._work = work
+        with open(os.path.join(work, "checkpoint.out"), "w", encoding="utf-8") as output:
+            self._process = subprocess.Popen(
+                argv(container, images, work, tcp),
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment(work),
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        """The runtime's process."""
+        return self._process.pid
+
+    def running(self) -> bool:
+        """Whether it goes on."""
+        return self._process.poll() is None
+
+    def finish(self) -> None:
+        """Wait for the end.
+
+        :raises DumpFailed: the dump cannot be used; CRIU's own words are in the message.
+        """
+        code = self._process.wait()
+        if code != 0:
+            reason = explain(os.path.join(self._work, DUMP_LOG)) or _tail(os.path.join(self._work, "checkpoint.out"))
+            raise DumpFailed(f"CRIU could not dump container {self._name}: {reason}", remedy_for(reason))
+
+    def stop(self) -> None:
+        """Let a dump that nobody wants any more come to its end: a dump that is killed leaves CRIU's parasite behind."""
+        try:
+            self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _tail(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read().strip()[-300:]
+    except OSError:
+        return "no log was written"
+
+
+_REMEDIES: tuple[tuple[str, str], ...] = (
+    ("io_uring", "The application uses io_uring, which CRIU does not support: switch it off in the application."),
+    ("tcp", "Migrate with tcp=close, or when no connection is open."),
+    ("unix", "A unix socket is connected to a process outside the pod: close it before the migration."),
+    ("No space", "Memory for the dump ran out: give the node more, or make the pod smaller."),
+    (
+        "link-remap",
+        "A file that was deleted while open cannot be carried; restart the application's log or temporary files.",
+    ),
+    ("ghost", "A large deleted file is still open; let the application close it."),
+)
+
+
+def remedy_for(reason: str) -> str:
+    """What to do about a reason that CRIU gave."""
+    for word, remedy in _REMEDIES:
+        if word.lower() in reason.lower():
+            return remedy
+    return "The pod runs on at its source. CRIU's log is in the report; most causes are open files of a kind CRIU cannot carry."
+
+
+def log_tail(work: str, name: str, lines: int = 40) -> list[str]:
+    """The last lines of a log of CRIU's, for the report."""
+    try:
+        with open(os.path.join(work, name), encoding="utf-8", errors="replace") as stream:
+            return [line.rstrip("\n") for line in stream.readlines()[-lines:]]
+    except OSError:
+        return []
+
+
+def statistics(work: str) -> t.Mapping[str, int]:
+    """Sizes that CRIU left on disk, in bytes per kind of image; for the report."""
+    totals: dict[str, int] = {}
+    images = os.path.join(os.path.dirname(work), "criu")
+    for name in os.listdir(images) if os.path.isdir(images) else []:
+        kind = "pages" if name.startswith("pages-") else "metadata"
+        totals[kind] = totals.get(kind, 0) + os.path.getsize(os.path.join(images, name))
+    return totals

@@ -1,0 +1,97 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Arrivals: writing one, and making sure that one which was given up never runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import typing as t
+
+from .._common.errors import RestoreFailed, StateConflict
+from .._common.files import read_text
+from .._runtime.cgroup import ROOT, Cgroup, is_unified
+from . import paths
+from .record import Record
+
+
+def arm(run: paths.RunPaths, record: Record, namespace: str, pod: str, names: t.Sequence[str], mode: str) -> None:
+    """Write record and arrival.
+
+    :raises StateConflict: another run is bringing a pod of that name here.
+    """
+    os.makedirs(paths.arrivals(run.state), mode=0o700, exist_ok=True)
+    os.makedirs(os.path.join(run.state, "claims"), mode=0o700, exist_ok=True)
+    arrival = paths.arrival(namespace, pod, run.state)
+    record.arm({"namespace": namespace, "pod": pod, "containers": list(names), "mode": mode})
+    try:
+        os.symlink(run.directory, arrival)
+    except FileExistsError as error:
+        if os.path.exists(arrival):
+            raise StateConflict(
+                f"another run is bringing {namespace}/{pod} to this node", "Wait for it or finish it."
+            ) from error
+        os.unlink(arrival)
+        os.symlink(run.directory, arrival)
+
+
+def give_up(run: paths.RunPaths, record: Record) -> bool:
+    """Make sure that nothing of this arrival runs or ever will: the proof on which the source may be thawed.
+
+    :returns: False when the target was let go already; then it must live.
+    """
+    with record.lock():
+        state = record.state()
+        if state in ("done",) or record.thawed():
+            return False
+        if state in ("armed", "going") and not record.move(state, "aborted"):
+            return record.state() == "aborted"
+    for name in sorted(os.listdir(run.directory)):
+        kind, _dot, container = name.partition(".")
+        if kind == "claim":
+            _stop_claim(run, container)
+    return True
+
+
+def _stop_claim(run: paths.RunPaths, container: str) -> None:
+    """End the process behind a ``create`` and everything in the container's cgroup, frozen or not."""
+    try:
+        claim = json.loads(read_text(run.mark("claim", container)))
+    except (OSError, ValueError):
+        return
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        groups = cgroups_of(str(claim["identifier"]))
+        for group in groups:
+            group.kill()
+        if not _alive(int(claim["pid"]), str(claim["identifier"])) and not any(group.pids() for group in groups):
+            return
+        if time.monotonic() > deadline - 8:
+            _terminate(int(claim["pid"]), str(claim["identifier"]))
+        time.sleep(0.02)
+    raise RestoreFailed(f"container {container} of a failed arrival does not die")
+
+
+def cgroups_of(identifier: str) -> list[Cgroup]:
+    """Every cgroup that can freeze and belongs to this container."""
+    root = ROOT if is_unified() else f"{ROOT}/freezer"
+    return [Cgroup.at(folder) for folder, _folders, _names in os.walk(root) if identifier in os.path.basename(folder)]
+
+
+def _alive(pid: int, identifier: str) -> bool:
+    """Whether ``pid`` is still the handler, or the runtime that it became, of this container."""
+    try:
+        return identifier.encode() in open(f"/proc/{pid}/cmdline", "rb").read()
+    except OSError:
+        return False
+
+
+def _terminate(pid: int, identifier: str) -> None:
+    if _alive(pid, identifier):
+        try:
+            os.kill(pid, 9)
+        except ProcessLookupError:
+            pass

@@ -1,0 +1,84 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""What a ferry's unit runs when the ferry has ended, however it ended (``ExecStopPost``)."""
+
+from __future__ import annotations
+
+import os
+
+from .._common.errors import NotFound, PodferryError
+from .._common.files import read_json
+from .._runtime.cgroup import Cgroup
+from . import paths
+from .arrival import give_up
+from .journal import THAW_BY_GUARD, Journal
+from .record import Record
+
+
+def main(run: str, role: str) -> int:
+    """Leave source or target in a state that keeps the promises. Safe to run at any time, and twice."""
+    place = paths.RunPaths(run)
+    try:
+        journal = Journal.load(place)
+    except NotFound:
+        return 0
+    if role == "source":
+        guard_source(journal)
+    else:
+        guard_target(place, journal)
+    if os.path.exists(place.control):
+        os.unlink(place.control)
+    return 0
+
+
+def guard_source(journal: Journal) -> None:
+    """Thaw the source when its ferry died before the go; after it only the target's record knows who may run."""
+    if journal.state in THAW_BY_GUARD:
+        failed: list[PodferryError] = []
+        for item in journal.data["containers"]:
+            try:
+                Cgroup.at(str(item["cgroup"])).thaw()
+            except PodferryError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        journal.write("aborted", error={"type": "ferry_lost", "message": "the source's ferry died; its guard thawed the pod",
+                                        "remedy": "Run the migration again.", "phase": journal.state})  # fmt: skip
+    elif journal.state in ("prepared", "waiting"):
+        journal.write("aborted", error={"type": "ferry_lost", "message": "the source's ferry died before the freeze",
+                                        "remedy": "Run the migration again.", "phase": journal.state})  # fmt: skip
+    elif journal.state == "go_given":
+        journal.write("in_doubt", error={"type": "ferry_lost", "message": "the source's ferry died after the go",
+                                         "remedy": "Run the play again: it asks the target.", "phase": "commit"})  # fmt: skip
+
+
+def guard_target(place: paths.RunPaths, journal: Journal) -> None:
+    """Finish what was committed, give up what was not."""
+    record = Record(place.directory)
+    state = record.state()
+    if state == "armed":
+        give_up(place, record)
+        journal.write("aborted", error={"type": "ferry_lost", "message": "the target's ferry died before the commit",
+                                        "remedy": "Run the migration again.", "phase": journal.state})  # fmt: skip
+    elif state == "going" and not finished(place, journal):
+        journal.write("restore_lost", error={"type": "ferry_lost", "message": "the target's ferry died before its restore",
+                                             "remedy": "The play brings the pod back at its source.", "phase": "restore"})  # fmt: skip
+
+
+def finished(place: paths.RunPaths, journal: Journal) -> bool:
+    """Thaw what was let go and stands restored; False when nothing had been restored yet."""
+    marks = [place.mark("restored", str(name)) for name in journal.data["containers"]]
+    if not all(os.path.exists(mark) for mark in marks):
+        return False
+    record = Record(place.directory)
+    with record.lock():
+        if record.state() != "going":
+            return False
+        record.mark_thawed()
+        for mark in marks:
+            Cgroup.at(str(read_json(mark)["cgroup"])).thaw()
+    if journal.state != "resumed":
+        journal.write("resumed")
+    return True

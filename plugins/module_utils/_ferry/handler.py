@@ -1,0 +1,189 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""The runtime handler's way for a container that arrives: ``create`` becomes a restore that ends frozen.
+
+The front (``podferry-runc``) comes here only when there is an arrival or a mark of one. The last step is always exec: the
+process that the shim or conmon waits for is the runtime itself, and nothing of ours stays between them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import typing as t
+
+from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
+from .._common.files import read_json, write_json
+from .._criu.environment import environment
+from .._criu.restore import CreateCall, parse_create, restore_argv
+from .._runtime import oci
+from . import paths
+from .control import Client
+from .record import Record
+
+GATE_SECONDS = 100.0
+"""How long a ``create`` waits for its state: under the kubelet's runtimeRequestTimeout of two minutes."""
+
+
+class Restore(t.NamedTuple):
+    """What a ``create`` becomes."""
+
+    argv: t.List[str]
+    environment: t.Dict[str, str]
+
+
+def main(words: t.Sequence[str]) -> int:
+    """Handle one call of the runtime. Does not return when it ends in an exec."""
+    runtime = os.environ.get("PODFERRY_RUNTIME", "runc")
+    command = next((word for word in words if word in ("create", "run", "state")), "")
+    if command == "state":
+        return _state(runtime, words)
+    log = _log_file(words)
+    try:
+        call = parse_create(words)
+        decision = _decide(runtime, call)
+    except PodferryError as error:
+        return _fail(log, f"podferry: {error.message} {error.remedy}".strip())
+    except (OSError, ValueError, KeyError) as error:
+        return _fail(log, f"podferry: {type(error).__name__}: {error}")
+    if decision is None:
+        os.execv(runtime, [runtime, *words])
+    os.execve(runtime, decision.argv, decision.environment)
+
+
+def _decide(runtime: str, call: CreateCall) -> Restore | None:
+    """The restore that this ``create`` becomes, or None for a plain ``create``.
+
+    :raises PodferryError: it must not be created at all.
+    """
+    config_path = os.path.join(call.bundle, "config.json")
+    config = read_json(config_path)
+    owner = oci.identity(config)
+    marked = oci.ARRIVAL in (config.get("annotations") or {})
+    if owner is None or owner.sandbox:
+        return None
+    arrival = paths.arrival(owner.namespace, owner.pod)
+    if not os.path.exists(arrival):
+        if marked:
+            raise StateConflict(
+                "this pod arrives from another node, but this node has no record of it (was it restarted?)",
+                "It is not started from its image, because its state may live elsewhere: run the migration's play again.",
+            )
+        return None
+    directory = os.path.realpath(arrival)
+    run = paths.RunPaths(os.path.basename(directory))
+    state = Record(run.directory).state()
+    if state == "done":
+        return None
+    if state not in ("armed", "going"):
+        raise StateConflict(f"the arrival of this pod is {state}: it is not started from its image")
+    _bind(run, owner, call.identifier)
+    answer = _wait(run, owner, call)
+    if Record(run.directory).state() not in ("armed", "going"):
+        raise StateConflict("the arrival was given up while its container was created")
+    config.setdefault("annotations", {})[oci.CRIU_CONFIG] = answer["criu_config"]
+    write_json(config_path, config, mode=0o600)
+    argv = restore_argv(runtime, call, answer["images"], answer["work"], config)
+    return Restore(argv, {**os.environ, **environment(answer["work"])})
+
+
+def _bind(run: paths.RunPaths, owner: oci.Identity, identifier: str) -> None:
+    """Bind the arrival to this pod's UID and this container for good: it is used once.
+
+    :raises StateConflict: it is bound to another.
+    """
+    for path, value in ((os.path.join(run.directory, "pod-uid"), owner.uid),):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            with open(path, encoding="utf-8") as stream:
+                if stream.read() != value:
+                    raise StateConflict("the arrival belongs to another pod of that name") from None
+        else:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(value)
+    claim = run.mark("claim", owner.container)
+    temporary = f"{claim}.{os.getpid()}"
+    write_json(temporary, {"identifier": identifier, "pid": os.getpid()})
+    try:
+        os.link(temporary, claim)  # whole from its first moment, and only once
+    except FileExistsError as error:
+        raise StateConflict(
+            f"container {owner.container} of this arrival was claimed before; it is not started from its image"
+        ) from error
+    finally:
+        os.unlink(temporary)
+
+
+def _wait(run: paths.RunPaths, owner: oci.Identity, call: CreateCall) -> dict[str, t.Any]:
+    """Stand at the gate until the ferry hands out the state.
+
+    :raises PodferryError: the ferry refused, is gone, or says nothing for too long.
+    """
+    began = time.monotonic()
+    client = Client(run.control, timeout=GATE_SECONDS)
+    parent = os.getppid()
+    root = call.global_words[call.global_words.index("--root") + 1] if "--root" in call.global_words else ""
+    try:
+        answer = client.ask(
+            {
+                "op": "claim", "id": 1, "container": owner.container, "identifier": call.identifier, "pid": os.getpid(),
+                "bundle": os.path.abspath(call.bundle), "runtime_root": root,
+            }
+        )  # fmt: skip
+    except NotFound as error:
+        waited = time.monotonic() - began
+        raise NotFound(f"the ferry that brings this container's state went away after {waited:.0f} s") from error
+    finally:
+        client.close()
+    if os.getppid() != parent:
+        raise StateConflict("whoever called create is gone: nobody would know the restored container")
+    if not isinstance(answer, dict):
+        raise InvalidInput("the ferry's answer is not understood")
+    return answer
+
+
+def _state(runtime: str, words: t.Sequence[str]) -> int:
+    """CRI-O asks for the state before ``start`` and must hear ``created``, also of what stands frozen."""
+    import subprocess
+
+    done = subprocess.run([runtime, *words], capture_output=True, text=True, check=False)
+    try:
+        state = json.loads(done.stdout)
+    except ValueError:
+        sys.stdout.write(done.stdout)
+        sys.stderr.write(done.stderr)
+        return done.returncode
+    if state.get("status") in ("paused", "running"):
+        state["status"] = "created"
+    json.dump(state, sys.stdout)
+    return done.returncode
+
+
+def _log_file(words: t.Sequence[str]) -> str:
+    for position, word in enumerate(words[:-1]):
+        if word == "--log":
+            return words[position + 1]
+        if word.startswith("--log="):
+            return word[len("--log=") :]
+    return ""
+
+
+def _fail(log: str, message: str) -> int:
+    """Fail as the runtime would: on standard error, and where containerd reads the reason."""
+    sys.stderr.write(message + "\n")
+    if log:
+        try:
+            with open(log, "a", encoding="utf-8") as stream:
+                json.dump(
+                    {"level": "error", "msg": message, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
+                    stream,
+                )
+                stream.write("\n")
+        except OSError:
+            pass
+    return 1

@@ -1,0 +1,179 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""What happens to a run after its ferries have ended: kill, thaw, surrender, undo, finish. Driven by journal and record."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import typing as t
+
+from .._common.errors import InvalidInput, NotFound, StateConflict
+from .._common.files import read_json
+from .._runtime.cgroup import Cgroup
+from .._runtime.process import Runner
+from . import paths, units
+from .arrival import give_up
+from .journal import Journal, all_runs
+from .record import Record
+
+
+def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = paths.STATE) -> list[dict[str, t.Any]]:
+    """The runs that this node knows, of one pod (as source's or target's name) or of all."""
+    found = []
+    for place, journal in all_runs(state):
+        data = journal.data
+        if namespace and data.get("namespace") != namespace:
+            continue
+        if pod and pod not in (data.get("pod"), data.get("target_pod"), data.get("source_pod")):
+            continue
+        role = str(data.get("role"))
+        entry = {name: data.get(name) for name in ("run", "role", "state", "mode", "namespace", "pod", "uid", "target_pod", "source_pod", "target_node", "containers", "downtime_ms", "freeze_ns", "error")}  # fmt: skip
+        entry["run"] = place.run
+        entry["alive"] = units.alive(place, role, runner)
+        if role == "target":
+            entry["record"] = record_of(place)
+        found.append(entry)
+    return found
+
+
+def record_of(place: paths.RunPaths) -> dict[str, t.Any]:
+    """The target's record, and whether the target may have run."""
+    record = Record(place.directory)
+    return {"state": record.state(), "resumed": record.thawed()}
+
+
+def kill_source(place: paths.RunPaths) -> None:
+    """End the frozen source without one more instruction of it.
+
+    :raises StateConflict: the source was not given up.
+    """
+    journal = Journal.load(place)
+    if journal.state not in ("relinquished", "committed", "killed"):
+        raise StateConflict(f"the source of run {place.run} is {journal.state}: it is not killed")
+    for item in journal.data["containers"]:
+        Cgroup.at(str(item["cgroup"])).kill()
+    journal.write("killed")
+
+
+def surrender(place: paths.RunPaths, runner: Runner) -> dict[str, t.Any]:
+    """Give the arrival up for good, unless the target has been let go."""
+    units.stop(place, "target", runner)
+    record = Record(place.directory)
+    given_up = give_up(place, record)
+    if given_up:
+        Journal.load(place).write("aborted")
+    return {"surrendered": given_up, "reason": "" if given_up else "the target was let go"}
+
+
+def thaw_source(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> None:
+    """Thaw a source in doubt, on the proof that the target's record is aborted.
+
+    :raises StateConflict: no such proof, or the source was killed.
+    """
+    journal = Journal.load(place)
+    if proof.get("target_record") != "aborted":
+        raise StateConflict("the source is thawed only on the proof that the target's record is aborted")
+    if journal.state not in ("in_doubt", "go_given", "relinquished", "aborted"):
+        raise StateConflict(f"the source of run {place.run} is {journal.state}: it cannot be thawed")
+    for item in journal.data["containers"]:
+        Cgroup.at(str(item["cgroup"])).thaw()
+    journal.write("aborted")
+
+
+def settle(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> None:
+    """Take over for a source in doubt what the target's record says: it was let go.
+
+    :raises StateConflict: the proof says something else.
+    """
+    journal = Journal.load(place)
+    if proof.get("target_record") not in ("going", "done"):
+        raise StateConflict("only a target that was let go settles a source in doubt")
+    if journal.state in ("in_doubt", "go_given"):
+        journal.write("relinquished" if journal.data.get("mode") == "successor" else "committed")
+
+
+def finish(place: paths.RunPaths, runner: Runner) -> None:
+    """End a run on this node and remove everything of it. Does nothing for a run that is not there.
+
+    :raises StateConflict: the run has not come to an end that allows it.
+    """
+    if not os.path.isdir(place.directory):
+        return
+    try:
+        journal = Journal.load(place)
+    except NotFound:
+        _remove(place, runner)
+        return
+    role = str(journal.data["role"])
+    if role == "source":
+        _finish_source(place, journal, runner)
+    else:
+        _finish_target(place, journal, runner)
+    undo = place.run + ".undo"
+    if role == "source" and os.path.isdir(os.path.join(place.state, "runs", undo)):
+        finish(paths.RunPaths(undo, place.state), runner)
+    _remove(place, runner)
+
+
+def _finish_source(place: paths.RunPaths, journal: Journal, runner: Runner) -> None:
+    if journal.state in ("in_doubt", "go_given"):
+        raise StateConflict(
+            f"run {place.run} is in doubt: whether its target runs is not known here",
+            "Settle it first: run the play again, or see docs/in-doubt.md.",
+        )
+    if journal.state not in ("relinquished", "committed", "killed"):
+        units.stop(place, "source", runner)  # its guard thaws
+        for item in journal.data["containers"]:
+            Cgroup.at(str(item["cgroup"])).thaw()
+        return
+    units.stop(place, "source", runner)
+    kill_source(place)
+
+
+def _finish_target(place: paths.RunPaths, journal: Journal, runner: Runner) -> None:
+    units.stop(place, "target", runner)
+    record = Record(place.directory)
+    if record.thawed():
+        if record.state() == "going":
+            record.move("going", "done")
+    elif not give_up(place, record):
+        raise StateConflict(f"run {place.run} cannot be ended: its target is neither let go nor given up")
+
+
+def _remove(place: paths.RunPaths, runner: Runner) -> None:
+    for name in sorted(os.listdir(place.directory)):
+        kind, _dot, _container = name.partition(".")
+        if kind == "claim":
+            identifier = str(read_json(os.path.join(place.directory, name))["identifier"])
+            shutil.rmtree(paths.claim(identifier, place.state), ignore_errors=True)
+    folder = paths.arrivals(place.state)
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        link = os.path.join(folder, name)
+        if os.path.islink(link) and os.readlink(link) == place.directory:
+            os.unlink(link)
+    if os.path.ismount(place.images):
+        done = runner(["umount", place.images])
+        if done.code != 0:
+            runner(["umount", "--lazy", place.images])
+    shutil.rmtree(place.directory)
+
+
+def undo_config(place: paths.RunPaths) -> dict[str, t.Any]:
+    """The ``ferry_start`` request that brings the pod back on its own node from its own dump.
+
+    :raises StateConflict: there is nothing to bring back.
+    """
+    journal = Journal.load(place)
+    data = journal.data
+    if journal.state not in ("relinquished", "killed") or data.get("mode") != "successor":
+        raise StateConflict(f"run {place.run} is {journal.state}: there is nothing to undo")
+    if not os.path.ismount(place.images):
+        raise InvalidInput("the dump is gone")
+    return {
+        "op": "ferry_start", "run": place.run + ".undo", "role": "target", "mode": "undo", "namespace": data["namespace"],
+        "pod": data["pod"], "containers": [item["name"] for item in data["containers"]], "images": place.images,
+        "freeze_ns": data["freeze_ns"],
+    }  # fmt: skip

@@ -1,0 +1,47 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""The container's log, so that ``kubectl logs`` on the target begins with the source's lines."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+
+from .._runtime.oci import Identity
+
+PODS = "/var/log/pods"
+
+
+def current(owner: Identity, root: str = PODS) -> str | None:
+    """The log file that the runtime writes for this container now, or None."""
+    folder = os.path.join(root, f"{owner.namespace}_{owner.pod}_{owner.uid}", owner.container)
+    files = [
+        path for path in glob.glob(os.path.join(folder, "*.log")) if re.match(r"^\d+\.log$", os.path.basename(path))
+    ]
+    return max(files, key=lambda path: int(os.path.basename(path)[:-4]), default=None)
+
+
+def copy(owner: Identity, destination: str, root: str = PODS) -> bool:
+    """Copy the log to ``destination``; False when there is none."""
+    path = current(owner, root)
+    if path is None:
+        return False
+    shutil.copyfile(path, destination)
+    os.chmod(destination, 0o600)
+    return True
+
+
+def prepend(owner: Identity, received: str, root: str = PODS) -> None:
+    """Put the source's lines into the target's log. The container stands frozen, so they come first.
+
+    The runtime has the file open for appending: it is written to, never replaced.
+    """
+    path = current(owner, root)
+    if path is None or not os.path.exists(received):
+        return
+    with open(received, "rb") as source, open(path, "ab") as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)

@@ -1,0 +1,100 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Where everything of a run lives on a node. All of it is on tmpfs and readable by root only."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from .._common.errors import InvalidInput
+
+STATE = "/run/podferry"
+LIBEXEC = "/usr/local/libexec/podferry"
+NODE = f"{LIBEXEC}/podferry-node"
+ACTION = f"{LIBEXEC}/podferry-action"
+
+_RUN = re.compile(r"^[0-9a-f]{12}(\.undo)?$")
+_DNS = re.compile(r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
+
+
+def valid_run(run: object) -> str:
+    """Return ``run`` when it is a run id (12 hexadecimal digits).
+
+    :raises InvalidInput: it is not; nothing of it may become part of a path then.
+    """
+    if not isinstance(run, str) or not _RUN.match(run):
+        raise InvalidInput(f"{run!r} is not a run id")
+    return run
+
+
+def valid_name(name: object) -> str:
+    """Return ``name`` when it is a Kubernetes object name.
+
+    :raises InvalidInput: it is not; nothing of it may become part of a path then.
+    """
+    if not isinstance(name, str) or not _DNS.match(name) or ".." in name:
+        raise InvalidInput(f"{name!r} is not a Kubernetes name")
+    return name
+
+
+class RunPaths:
+    """The paths of one run."""
+
+    def __init__(self, run: str, state: str = STATE) -> None:
+        self.run = valid_run(run)
+        self.state = state
+        self.directory = os.path.join(state, "runs", run)
+        self.journal = os.path.join(self.directory, "journal.json")
+        self.control = os.path.join(self.directory, "control.sock")
+        self.images = os.path.join(self.directory, "images")
+        self.criu_config = os.path.join(self.directory, "criu.conf")
+
+    def create(self) -> None:
+        """Make the run's directory.
+
+        :raises FileExistsError: there is a run of that id already.
+        """
+        for folder in (self.state, os.path.join(self.state, "runs")):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+        os.mkdir(self.directory, mode=0o700)
+
+    def container(self, name: str) -> str:
+        """The folder of one container's state, on the images' tmpfs."""
+        return os.path.join(self.images, valid_name(name))
+
+    def criu(self, name: str) -> str:
+        """CRIU's images of one container."""
+        return os.path.join(self.container(name), "criu")
+
+    def work(self, name: str) -> str:
+        """CRIU's logs and statistics for one container."""
+        return os.path.join(self.container(name), "work")
+
+    def mark(self, kind: str, name: str) -> str:
+        """A marker file such as ``claim``, ``frozen``, ``action-failed`` of one container."""
+        return os.path.join(self.directory, f"{kind}.{valid_name(name)}")
+
+
+def unit_name(run: str, role: str) -> str:
+    """The systemd unit of a ferry."""
+    return f"podferry-{valid_run(run)}-{role}.service"
+
+
+def arrivals(state: str = STATE) -> str:
+    """Where the handler looks for arrivals."""
+    return os.path.join(state, "arrivals")
+
+
+def arrival(namespace: str, pod: str, state: str = STATE) -> str:
+    """The arrival of one pod. Kubernetes names hold no underscore, so this is unambiguous."""
+    return os.path.join(arrivals(state), f"{valid_name(namespace)}_{valid_name(pod)}")
+
+
+def claim(identifier: str, state: str = STATE) -> str:
+    """The folder in which the handler's front finds a container that was restored."""
+    if not re.match(r"^[0-9a-f]{64}$", identifier):
+        raise InvalidInput(f"{identifier!r} is not a container id")
+    return os.path.join(state, "claims", identifier)

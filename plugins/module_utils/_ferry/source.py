@@ -1,0 +1,379 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""The source's ferry: freezes, dumps, sends, and thaws unless the target was let go."""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+
+from .._common.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    FreezeFailed,
+    InvalidInput,
+    LinkLost,
+    NotFound,
+    PodferryError,
+    StateConflict,
+    TargetGaveUp,
+)  # fmt: skip
+from .._criu.dump import DUMP_LOG, Dump, log_tail
+from .._runtime import container as containers
+from .._runtime import oci
+from .._runtime.inspect import established_connections, foreign_processes
+from .._runtime.process import Runner
+from . import logs, tls, tree
+from .base import Ferry
+from .control import Message, Peer, Server
+from .link import Link, clock_offset
+from .paths import RunPaths
+from .transfer import Sender
+
+_FOREIGN_TRIES = 5
+_FOREIGN_PAUSE = 0.2
+_PROGRESS_SECONDS = 0.5
+
+
+class SourceFerry(Ferry):
+    """One migration, seen from the node that the pod leaves."""
+
+    role = "source"
+
+    def __init__(self, paths: RunPaths, config: t.Mapping[str, t.Any], server: Server, runner: Runner) -> None:
+        super().__init__(paths, config, server, runner)
+        self.tcp: str = config.get("tcp", "close")
+        if self.mode not in ("twin", "successor") or self.tcp not in ("close", "refuse"):
+            raise InvalidInput(f"mode {self.mode!r} or tcp {self.tcp!r} is not known")
+        self._containers = [containers.find(str(item["name"]), str(item["id"])) for item in config["containers"]]
+        for item in self._containers:
+            if (item.owner.namespace, item.owner.pod, item.owner.uid) != (
+                config["namespace"],
+                config["pod"],
+                config["uid"],
+            ):
+                raise NotFound(f"container {item.name} does not belong to pod {config['pod']} of that UID any more")
+        self._go: tuple[Peer, Message] | None = None
+        self._relinquish: tuple[Peer, Message] | None = None
+        self._cancelled = False
+        self._cancellable = True
+        self._dumps: list[Dump] = []
+        self._usage: dict[str, int] = {}
+        self._offset = 0
+        self._freeze_ns = 0
+        self._sender: Sender | None = None
+        self._last_progress = 0.0
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def on_go(self, peer: Peer, request: Message) -> None:
+        """Freeze as soon as the target's handler waits."""
+        if self.journal.state != "prepared":
+            raise StateConflict(f"the source is {self.journal.state}, not prepared")
+        self._go = (peer, request)
+
+    def on_cancel(self, peer: Peer, request: Message) -> None:
+        """Stop, if the commit point has not been reached."""
+        if not self._cancellable:
+            peer.answer(request, {"cancelled": False})
+            return
+        self._cancelled = True
+        peer.answer(request, {"cancelled": True})
+
+    def on_relinquish(self, peer: Peer, request: Message) -> None:
+        """Give the source up for its successor: the commit point when the name is kept."""
+        if self.mode != "successor" or self.journal.state != "data_ready":
+            raise StateConflict(f"the source is {self.journal.state} in mode {self.mode}: nothing to relinquish")
+        self._relinquish = (peer, request)
+
+    def on_gone(self, peer: Peer) -> None:
+        """Without a controller nobody would say go: run on. After go nothing changes."""
+        if peer.subscribed and self._go is None and not self.server.controlled():
+            self._cancelled = True
+
+    def _watch(self) -> None:
+        """Look after everything that may end the migration early."""
+        self.pump()
+        if self._cancelled and self._cancellable:
+            raise Cancelled("the migration was cancelled before the commit point", "The pod runs on at its source.")
+
+    # --- the way ----------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> dict[str, t.Any]:
+        """Reserve memory and connect; the pod runs on.
+
+        :returns: the answer to ``ferry_start``.
+        """
+        self.phases.enter("prepare")
+        self.journal.write(
+            "prepared", run=self.paths.run, role=self.role, mode=self.mode, namespace=self.config["namespace"],
+            pod=self.config["pod"], uid=self.config["uid"], target_pod=self.config.get("target_pod", self.config["pod"]),
+            target_node=self.config.get("target_node", ""), tcp=self.tcp,
+            containers=[{"name": item.name, "id": f"{'containerd' if item.engine == 'containerd' else 'cri-o'}://{item.id}",
+                         "cgroup": item.cgroup.path} for item in self._containers],
+        )  # fmt: skip
+        self.mount_images()
+        peer = self.config["peer"]
+        keys = tls.Keys.from_dict(self.config["tls"])
+        self.link = Link(tls.connect(keys, str(peer["address"]), int(peer["port"]), 5.0), self.deadlines.silence)
+        self.link.send(
+            "hello", run=self.paths.run, mode=self.mode,
+            containers=[{"name": item.name, "destinations": oci.destinations(item.config)} for item in self._containers],
+        )  # fmt: skip
+        self._expect("hello", self.deadlines.silence)
+        self._offset, trip = clock_offset(self.link)
+        return {"connected": True, "rtt_ms": round(trip, 3)}
+
+    def run(self) -> None:
+        """From ``go`` to the end; whatever goes wrong before the commit leaves the source running."""
+        try:
+            self._wait_for_go()
+            if self.mode == "twin":
+                self.enter("wait_for_target")
+                self._link().send("expect_claim")
+                self._expect("claimed", self.deadlines.claim)
+            self._freeze()
+            self._dump_and_send()
+            if self.mode == "twin":
+                self._commit()
+            else:
+                self._give_up()
+        except (PodferryError, OSError) as error:
+            self._end_badly(error if isinstance(error, PodferryError) else LinkLost(f"{type(error).__name__}: {error}"))
+
+    def _link(self) -> Link:
+        assert self.link is not None
+        return self.link
+
+    def _expect(self, kind: str, timeout: float) -> Message:
+        """Wait for a message of ``kind`` from the target.
+
+        :raises DeadlineExceeded: it does not come within ``timeout`` seconds.
+        :raises TargetGaveUp: the target says that it will never be let go.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            self._watch()
+            message = None
+            if self._link().readable(0.02, self.server.wake):
+                message = self._link().message(0.0)
+            else:
+                self._link().beat()
+                self._link().check_alive()
+            if message is None:
+                continue
+            if message["m"] == kind:
+                return message
+            if message["m"] in ("failed", "aborted"):
+                raise TargetGaveUp.because(message.get("error"))
+            raise InvalidInput(f"the target said {message['m']!r} where {kind!r} was due")
+        raise DeadlineExceeded(
+            f"the target did not say {kind!r} within {timeout:g} s",
+            "Look at the events of the target pod and its node's log.",
+        )
+
+    def _wait_for_go(self) -> None:
+        deadline = time.monotonic() + self.deadlines.idle
+        while self._go is None:
+            self._watch()
+            message = self._link().message(0.0) if self._link().readable(0.05, self.server.wake) else None
+            if message is not None:
+                raise TargetGaveUp.because(message.get("error"))
+            self._link().beat()
+            self._link().check_alive()
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded(f"no go came within {self.deadlines.idle:g} s")
+        peer, request = self._go
+        self.journal.write("waiting")
+        peer.answer(request, {})
+
+    def _freeze(self) -> None:
+        """Freeze all containers, without guests from ``kubectl exec`` or an exec probe in them."""
+        self.enter("freeze")
+        self._freeze_deadline = time.monotonic() + self.deadlines.freeze
+        for attempt in range(_FOREIGN_TRIES):
+            self.journal.write("freezing")
+            self._freeze_ns = min(item.cgroup.freeze(5.0) for item in self._containers)
+            guests = [guest for item in self._containers for guest in foreign_processes(item)]
+            if not guests:
+                break
+            self._thaw()
+            if attempt == _FOREIGN_TRIES - 1:
+                raise FreezeFailed(
+                    f"processes entered by exec stay in the pod: {', '.join(sorted({str(guest['comm']) for guest in guests}))}",
+                    "End `kubectl exec` sessions and what they left behind; exec probes must end quickly.",
+                )
+            time.sleep(_FOREIGN_PAUSE)
+        if self.tcp == "refuse" and established_connections(self._containers[0].pid):
+            raise FreezeFailed(
+                "a TCP connection was opened meanwhile and tcp=refuse", "Migrate with tcp=close, or again."
+            )
+        self.journal.write("frozen", freeze_ns=self._freeze_ns)
+
+    def _dump_and_send(self) -> None:
+        """Dump every container and send what is written while it is written."""
+        self.enter("dump")
+        link = self._link()
+        self._sender = sender = Sender(link, self.paths.images)
+        for item in self._containers:
+            os.makedirs(self.paths.container(item.name), mode=0o700)
+            dump = Dump(item, self.paths.criu(item.name), self.paths.work(item.name), self.tcp)
+            self._dumps.append(dump)
+            self._pack(item)
+            for name in ("rootfs.tar", "shm.tar"):
+                if os.path.exists(os.path.join(self.paths.container(item.name), name)):
+                    sender.file(f"{item.name}/{name}")
+            while dump.running():
+                if not sender.growing(item.name):
+                    time.sleep(0.001)
+                self._progress()
+                self._during_transfer()
+            dump.finish()
+            self._usage[item.name] = item.cgroup.usage_ns()
+        self.enter("transfer")
+        for item in self._containers:
+            sender.rest(item.name)
+            if logs.copy(item.owner, os.path.join(self.paths.container(item.name), "log")):
+                sender.file(f"{item.name}/log")
+            self._during_transfer()
+        link.send("manifest", files=sender.manifest(), freeze_ns=self._freeze_ns + self._offset)
+        self._progress(force=True)
+
+    def _pack(self, item: containers.Container) -> None:
+        folder = self.paths.container(item.name)
+        tree.pack(tree.upper_directory(item.rootfs), os.path.join(folder, "rootfs.tar"))
+        memory = oci.mount_source(item.config, "/dev/shm")
+        if item is self._containers[0] and memory and os.path.isdir(memory):
+            tree.pack(memory, os.path.join(folder, "shm.tar"))
+
+    def _during_transfer(self) -> None:
+        self._watch()
+        link = self._link()
+        while link.readable(0.0):
+            message = link.message(0.0)
+            if message is None:
+                break
+            raise TargetGaveUp.because(message.get("error"))
+        link.beat()
+        link.check_alive()
+        if time.monotonic() > self._freeze_deadline:
+            raise DeadlineExceeded(f"the freeze took longer than {self.deadlines.freeze:g} s", "Allow a longer freeze.")
+
+    def _progress(self, force: bool = False) -> None:
+        now = time.monotonic()
+        if self._sender is not None and (force or now - self._last_progress > _PROGRESS_SECONDS):
+            self._last_progress = now
+            self.emit("progress", bytes=self._sender.bytes, seconds=(time.monotonic_ns() - self._freeze_ns) / 1e9)
+
+    def _verify_still(self) -> None:
+        """:raises FreezeFailed: something else thawed, killed or ran the source since its dump."""
+        for item in self._containers:
+            if not item.cgroup.frozen() or item.cgroup.usage_ns() != self._usage[item.name]:
+                raise FreezeFailed(
+                    f"container {item.name} did not stay frozen after its dump",
+                    "Something else (the runtime, a person, a node agent) thawed or killed it: the dump cannot be used.",
+                )
+
+    def _remaining(self) -> float:
+        return max(0.1, self._freeze_deadline - time.monotonic())
+
+    def _commit(self) -> None:
+        """Twin: let the target go once it stands frozen with everything verified."""
+        self.enter("restore")
+        ready = self._expect("ready", self._remaining())
+        self.enter("commit")
+        self._verify_still()
+        self._watch()
+        self._cancellable = False
+        self.journal.write("go_given")
+        self._link().send("go")
+        try:
+            answer = self._expect("resumed", self.deadlines.settle)
+        except TargetGaveUp:
+            raise  # the target says itself that it was never let go
+        except PodferryError as error:
+            self._doubt(error)
+            return
+        self._finished("committed", answer, ready)
+
+    def _give_up(self) -> None:
+        """Successor: the data is safe on the target; wait for the controller's word, then never thaw again."""
+        self.enter("data_ready")
+        self._expect("data_ok", self._remaining())
+        self._verify_still()
+        self.journal.write("data_ready")
+        self.emit("data_ready", bytes=self._sender.bytes if self._sender else 0, phases=self.phases.entries())
+        while self._relinquish is None:
+            self._watch()
+            self._during_transfer()
+            self._link().readable(0.02, self.server.wake)
+        peer, request = self._relinquish
+        self._verify_still()
+        self._cancellable = False
+        self.journal.write("go_given")
+        self._link().send("relinquish")
+        try:
+            self._expect("relinquished", self.deadlines.settle)
+        except TargetGaveUp:
+            raise
+        except PodferryError as error:
+            peer.refuse(request, error)
+            self._doubt(error)
+            return
+        self.journal.write("relinquished")
+        peer.answer(request, {})
+        self._finished("relinquished", {}, {})
+
+    def _finished(self, state: str, answer: Message, ready: Message) -> None:
+        self.phases.leave()
+        downtime = answer.get("downtime_ms")
+        self.journal.write(state, downtime_ms=downtime)
+        self._say_end("committed" if state == "committed" else state, None, downtime, ready.get("phases"))
+
+    def _doubt(self, error: PodferryError) -> None:
+        """The go is out and no answer came: only the target's record knows. Stay frozen."""
+        error.phase = self.phases.current
+        self.journal.write("in_doubt", error=error.to_dict())
+        self._say_end("in_doubt", error, None, None)
+
+    def _end_badly(self, error: PodferryError) -> None:
+        """Before the commit: the source runs on, first of all."""
+        error.phase = error.phase or self.phases.current
+        for dump in self._dumps:
+            dump.stop()
+        self._thaw()
+        self._cancellable = False
+        self.journal.write("aborted", error=error.to_dict())
+        if self.link is not None:
+            try:
+                self.link.send("abort", error=error.to_dict())
+            except PodferryError:
+                pass  # its guard notices that we are gone
+        tail = [line for item in self._containers for line in log_tail(self.paths.work(item.name), DUMP_LOG)]
+        self._say_end("aborted", error, None, None, criu_log=tail if error.kind == "dump_failed" else [])
+
+    def _thaw(self) -> None:
+        """Thaw everything that we may have frozen; one that refuses does not keep the others frozen."""
+        failed: list[PodferryError] = []
+        for item in self._containers:
+            try:
+                item.cgroup.thaw()
+            except PodferryError as error:
+                failed.append(error)
+        if failed:
+            self.emit("warning", message=failed[0].message, remedy=failed[0].remedy)
+
+    def _say_end(
+        self, outcome: str, error: PodferryError | None, downtime: float | None, target_phases: t.Any, **more: t.Any
+    ) -> None:
+        self.phases.leave()
+        self.ended = True
+        self.emit(
+            "end", outcome=outcome, phase=self.phases.current, error=error.to_dict() if error else None,
+            downtime_ms=downtime, freeze_t=self._freeze_ns, phases=self.phases.entries(), target_phases=target_phases,
+            bytes={"wire": self._link().sent if self.link else 0, "files": self._sender.bytes if self._sender else 0},
+            **more,
+        )  # fmt: skip

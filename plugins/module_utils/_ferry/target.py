@@ -1,0 +1,474 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""The target's ferry: receives, lets the handler restore frozen, and lets the copy go when the source said so."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import time
+import typing as t
+
+from .._common.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InvalidInput,
+    LinkLost,
+    NotFound,
+    PodferryError,
+    RestoreFailed,
+    StateConflict,
+    from_dict,
+)  # fmt: skip
+from .._common.files import read_text, write_json
+from .._criu import restore as criu_restore
+from .._criu.dump import log_tail
+from .._criu.log import explain
+from .._runtime import container as containers
+from .._runtime import oci
+from .._runtime.cgroup import Cgroup
+from .._runtime.process import Runner
+from . import logs, paths, tls, tree
+from .arrival import arm, give_up
+from .base import Ferry
+from .control import Message, Peer, Server
+from .link import Link
+from .record import Record
+from .transfer import Receiver
+
+_POLL = 0.002
+
+
+class Gate:
+    """A container whose ``create`` waits for its state."""
+
+    def __init__(self, peer: Peer, request: Message) -> None:
+        self.peer = peer
+        self.request = request
+        self.identifier = str(request["identifier"])
+        self.bundle = str(request["bundle"])
+        self.pid = int(request["pid"])
+        self.runtime_root = str(request.get("runtime_root") or "")
+        self.handle = os.pidfd_open(self.pid)  # the pid stays the same when the handler execs the runtime
+        config = json.loads(read_text(os.path.join(self.bundle, "config.json")))
+        owner = oci.identity(config)
+        if owner is None:
+            raise InvalidInput("the claiming container has no identity")
+        self.owner = owner
+        self.config: t.Mapping[str, t.Any] = config
+        self.cgroup: Cgroup | None = None
+
+    def ended(self) -> bool:
+        """Whether the process behind ``create`` is gone."""
+        ready, _w, _x = select.select([self.handle], [], [], 0)
+        return bool(ready)
+
+
+class TargetFerry(Ferry):
+    """One migration, seen from the node that the pod comes to."""
+
+    role = "target"
+
+    def __init__(self, run: paths.RunPaths, config: t.Mapping[str, t.Any], server: Server, runner: Runner) -> None:
+        super().__init__(run, config, server, runner)
+        if self.mode not in ("twin", "successor", "undo"):
+            raise InvalidInput(f"mode {self.mode!r} is not known")
+        self.namespace = paths.valid_name(config["namespace"])
+        self.pod = paths.valid_name(config["pod"])
+        self.names = [paths.valid_name(name) for name in config["containers"]]
+        self.record = Record(run.directory)
+        self.gates: dict[str, Gate] = {}
+        self._destinations: dict[str, list[str]] = {}
+        self._cancelled = False
+        self._armed = False
+        self._expect_claim_since: float | None = None
+        self._freeze_ns = 0
+        self._listener: socket.socket | None = None
+        self._committed = False
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def on_arm(self, peer: Peer, request: Message) -> None:
+        """Write the arrival: from now on the handler restores this pod's containers instead of creating them."""
+        if not self._armed:
+            arm(self.paths, self.record, self.namespace, self.pod, self.names, self.mode)
+            self._armed = True
+        peer.answer(request, {})
+
+    def on_cancel(self, peer: Peer, request: Message) -> None:
+        """Stop, unless the source was given up already."""
+        if self.record.state() in ("going", "done"):
+            peer.answer(request, {"cancelled": False})
+            return
+        self._cancelled = True
+        peer.answer(request, {"cancelled": True})
+
+    def on_claim(self, peer: Peer, request: Message) -> None:
+        """The handler's ``create`` has come; it waits at the gate for our word."""
+        name = str(request.get("container"))
+        if name not in self.names or name in self.gates or self._cancelled:
+            raise StateConflict(f"container {name} is not awaited")
+        gate = Gate(peer, request)
+        expected = self._destinations.get(name)
+        if expected is not None and expected != oci.destinations(gate.config):
+            different = set(expected) ^ set(oci.destinations(gate.config))
+            raise RestoreFailed(
+                f"the target's container mounts something else than the source's: {', '.join(sorted(different))}",
+                "An admission controller or the runtime's configuration differs between the nodes.",
+            )
+        self.gates[name] = gate
+        self.emit("claimed", container=name)
+
+    def on_gone(self, peer: Peer) -> None:
+        """Without a controller a source that was not told to go runs on; the source's ferry sees to that."""
+
+    def _watch(self) -> None:
+        self.pump()
+        if self._cancelled and not self._committed:
+            raise Cancelled("the migration was cancelled before the commit point", "The pod runs on at its source.")
+
+    # --- the way ----------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> dict[str, t.Any]:
+        """Reserve memory and listen.
+
+        :returns: the answer to ``ferry_start``.
+        """
+        self.phases.enter("prepare")
+        self.journal.write(
+            "prepared", run=self.paths.run, role=self.role, mode=self.mode, namespace=self.namespace, pod=self.pod,
+            source_pod=self.config.get("source_pod", self.pod), containers=self.names,
+        )  # fmt: skip
+        if self.mode == "undo":
+            return {"port": 0}
+        self.mount_images()
+        listen = self.config["listen"]
+        first, last = (int(port) for port in listen["ports"])
+        for port in range(first, last + 1):
+            try:
+                self._listener = socket.create_server((str(listen["address"]), port), backlog=4)
+                return {"port": self._listener.getsockname()[1]}
+            except OSError:
+                continue
+        raise NotFound(
+            f"no port from {first} to {last} is free on {listen['address']}",
+            "Choose other ports (podferry_ports), or an address that the node has (podferry_address).",
+        )
+
+    def run(self) -> None:
+        """From the source's connection to the end."""
+        try:
+            if self.mode == "undo":
+                self._run_undo()
+            else:
+                self._accept()
+                self._receive()
+                if self.mode == "twin":
+                    self._run_twin()
+                else:
+                    self._run_successor()
+        except (PodferryError, OSError, ValueError, KeyError) as error:
+            self._end_badly(
+                error if isinstance(error, PodferryError) else RestoreFailed(f"{type(error).__name__}: {error}")
+            )
+
+    def _link(self) -> Link:
+        assert self.link is not None
+        return self.link
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        keys = tls.Keys.from_dict(self.config["tls"])
+        deadline = time.monotonic() + self.deadlines.idle
+        while self.link is None:
+            self._watch()
+            ready, _w, _x = select.select([self._listener.fileno(), self.server.wake], [], [], 0.5)
+            if self._listener.fileno() in ready:
+                try:
+                    self.link = Link(tls.accept(keys, self._listener, 5.0), self.deadlines.silence)
+                except OSError:
+                    continue  # a port scanner or somebody without this run's key
+            if not self.server.controlled() or time.monotonic() > deadline:
+                raise DeadlineExceeded("the source's ferry did not connect")
+        self._listener.close()
+        hello = self._next(self.deadlines.silence)
+        if hello["m"] != "hello" or hello.get("run") != self.paths.run or hello.get("mode") != self.mode:
+            raise InvalidInput("the ferry that connected belongs to another run")
+        self._destinations = {str(item["name"]): list(item["destinations"]) for item in hello["containers"]}
+        if sorted(self._destinations) != sorted(self.names):
+            raise InvalidInput("the source's containers are not those that were announced")
+        self._link().send("hello")
+
+    def _next(self, timeout: float) -> Message:
+        """The next message from the source.
+
+        :raises LinkLost: the source is gone. :raises Cancelled: it (or the controller) stops.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            self._watch()
+            self._look_after_gates()
+            if self._link().readable(0.05, self.server.wake):
+                message = self._link().message(0.0)
+                if message is not None:
+                    return self._checked(message)
+            self._link().beat()
+            self._link().check_alive()
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded(f"nothing came from the source for {timeout:g} s")
+
+    @staticmethod
+    def _checked(message: Message) -> Message:
+        if message["m"] == "abort":
+            raise from_dict(
+                message.get("error") or {"type": "cancelled", "message": "the source stopped the migration"}
+            )
+        return message
+
+    def _look_after_gates(self) -> None:
+        """:raises RestoreFailed: a ``create`` that waits for its state has ended, or waits for too long."""
+        for name, gate in self.gates.items():
+            if gate.cgroup is not None:
+                if not gate.cgroup.frozen():
+                    raise RestoreFailed(
+                        f"container {name} did not stay frozen until the commit",
+                        "The target pod was deleted, or something thawed or killed it.",
+                    )
+            elif gate.ended():
+                raise RestoreFailed(
+                    f"the handler of container {name} was stopped while it waited",
+                    "The kubelet's or the runtime's deadline passed, the runtime restarted, or the target pod was deleted.",
+                )
+        since = self._expect_claim_since
+        if since is not None and len(self.gates) < 1 and time.monotonic() - since > self.deadlines.claim:
+            raise DeadlineExceeded(
+                f"the target pod's container did not reach the handler within {self.deadlines.claim:g} s",
+                "Look at the events of the target pod: image, volumes, network, RuntimeClass.",
+            )
+
+    def _receive(self) -> None:
+        """Take everything that the source sends, up to its manifest."""
+        limit = int(self.config["need_bytes"])
+        receiver = Receiver(self.paths.images, self.names, limit)
+        link = self._link()
+        claimed_said = False
+        while True:
+            self._watch()
+            self._look_after_gates()
+            if self._expect_claim_since is not None and self.gates and not claimed_said:
+                claimed_said = True
+                link.send("claimed")
+                self.enter("receive")
+            if not link.readable(0.02, self.server.wake):
+                link.beat()
+                link.check_alive()
+                continue
+            frame = link.receive()
+            if isinstance(frame, memoryview):
+                receiver.data(frame)
+                continue
+            kind = self._checked(frame)["m"]
+            if kind == "file":
+                receiver.open(frame)
+            elif kind == "ping":
+                link.send("pong", n=frame.get("n"), t=time.monotonic_ns())
+            elif kind == "expect_claim":
+                self._expect_claim_since = time.monotonic()
+            elif kind == "manifest":
+                receiver.verify(frame["files"])
+                self._freeze_ns = int(frame["freeze_ns"])
+                return
+            elif kind != "beat":
+                raise InvalidInput(f"the source said {kind!r} in the middle of its data")
+
+    def _run_twin(self) -> None:
+        self._restore_all()
+        self._link().send("ready", phases=self.phases.entries())
+        self.enter("ready")
+        message = self._next(self.deadlines.freeze)
+        if message["m"] != "go":
+            raise InvalidInput(f"the source said {message['m']!r} instead of go")
+        if not self.record.move("armed", "going"):
+            raise Cancelled("the arrival was given up before the go came")
+        self._committed = True
+        downtime = self._let_go()
+        self._tell_source("resumed", downtime_ms=downtime)
+        self._resumed(downtime)
+
+    def _run_successor(self) -> None:
+        self._link().send("data_ok")
+        self.enter("data_ready")
+        message = self._next(self.deadlines.freeze)
+        if message["m"] != "relinquish":
+            raise InvalidInput(f"the source said {message['m']!r} instead of relinquish")
+        if not self.record.move("armed", "going"):
+            raise Cancelled("the arrival was given up before the source was")
+        self._committed = True
+        self._tell_source("relinquished")
+        self.enter("wait_for_successor")
+        self._wait_for_gates()
+        self._restore_all()
+        self._resumed(self._let_go())
+
+    def _run_undo(self) -> None:
+        """Bring the pod back on its own node from its own dump."""
+        self._freeze_ns = int(self.config["freeze_ns"])
+        if not self.record.move("armed", "going"):
+            arm(self.paths, self.record, self.namespace, self.pod, self.names, self.mode)
+            self.record.move("armed", "going")
+        self._committed = True
+        self._wait_for_gates()
+        self._restore_all()
+        self._resumed(self._let_go())
+
+    def _tell_source(self, kind: str, **fields: t.Any) -> None:
+        """After the commit the source's ferry only wants to know; its loss changes nothing."""
+        try:
+            self._link().send(kind, **fields)
+        except LinkLost:
+            self.emit("warning", message="the source could not be told; the next run of the play tells it", remedy="")
+
+    def _wait_for_gates(self) -> None:
+        self._expect_claim_since = time.monotonic()
+        while len(self.gates) < 1:
+            self.pump()
+            self._look_after_gates()
+            select.select([self.server.wake], [], [], 0.02)
+
+    def _restore_all(self) -> None:
+        """Let the handlers restore, one after the other as the kubelet creates them, until all stand frozen."""
+        deadline = time.monotonic() + self.deadlines.restore
+        for name in self.names:
+            while name not in self.gates:
+                self.pump()
+                self._look_after_gates()
+                self._breathe(deadline)
+            self.enter("restore")
+            self._restore(name, self.gates[name], deadline)
+
+    def _restore(self, name: str, gate: Gate, deadline: float) -> None:
+        folder = self._folder(name)
+        tree.unpack(os.path.join(folder, "rootfs.tar"), os.path.join(gate.bundle, _root(gate.config)))
+        memory = oci.mount_source(gate.config, "/dev/shm")
+        if os.path.exists(os.path.join(folder, "shm.tar")) and memory:
+            tree.unpack(os.path.join(folder, "shm.tar"), memory)
+        logs.prepend(gate.owner, os.path.join(folder, "log"))
+        images, work = os.path.join(folder, "criu"), self._work(name)
+        os.makedirs(work, mode=0o700, exist_ok=True)
+        criu_restore.write_config(self.paths.criu_config, paths.ACTION)
+        criu_restore.write_arrival(images, self.paths.directory, name, gate.identifier)
+        os.makedirs(paths.claim(gate.identifier), mode=0o700, exist_ok=True)
+        self._look_after_gates()
+        gate.peer.answer(gate.request, {"images": images, "work": work, "criu_config": self.paths.criu_config})
+        frozen = self.paths.mark("frozen", name)
+        failed = self.paths.mark("action-failed", name)
+        started = os.path.join(paths.claim(gate.identifier), "started")
+        while not os.path.exists(started):
+            self.pump()
+            if os.path.exists(failed):
+                raise RestoreFailed(f"container {name} could not be frozen at its restore: {read_text(failed).strip()}")
+            if gate.ended() and not os.path.exists(frozen):
+                time.sleep(0.02)
+                if not os.path.exists(frozen):
+                    reason = _why(work, gate)
+                    raise RestoreFailed(
+                        f"container {name} could not be restored: {reason}",
+                        "CRIU's log is in the report. The source is not touched by this.",
+                    )
+            self._breathe(deadline)
+        if not os.path.exists(frozen):
+            raise RestoreFailed(f"container {name} was started without having been frozen")
+        self._check_frozen(name, gate)
+
+    def _folder(self, name: str) -> str:
+        if self.mode == "undo":
+            return os.path.join(str(self.config["images"]), paths.valid_name(name))
+        return self.paths.container(name)
+
+    def _work(self, name: str) -> str:
+        return os.path.join(self._folder(name), "restore-work")
+
+    def _breathe(self, deadline: float) -> None:
+        if self.link is not None and not self._committed:
+            if self.link.readable(_POLL, self.server.wake):
+                message = self.link.message(0.0)
+                if message is not None:
+                    self._checked(message)
+            self.link.beat()
+            self.link.check_alive()
+        else:
+            select.select([self.server.wake], [], [], _POLL)
+        self._watch()
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded(f"the restore took longer than {self.deadlines.restore:g} s")
+
+    def _check_frozen(self, name: str, gate: Gate) -> None:
+        """The container is ours, stands frozen, and has the identity that we restored."""
+        engine = "containerd" if gate.bundle.startswith(containers.CONTAINERD_TASKS) else "cri-o"
+        found = containers.find(name, f"{engine}://{gate.identifier}")
+        deadline = time.monotonic() + 1.0
+        while not found.cgroup.frozen():
+            if time.monotonic() > deadline:
+                raise RestoreFailed(f"container {name} does not stand frozen after its restore")
+            time.sleep(0.0005)
+        gate.cgroup = found.cgroup
+        write_json(self.paths.mark("restored", name), {"cgroup": found.cgroup.path, "id": gate.identifier})
+
+    def _let_go(self) -> float:
+        """Thaw: the first instruction on the target. From here on nothing may bring the source back.
+
+        :returns: the downtime in ms, from the freeze on the source, by this node's clock.
+        """
+        with self.record.lock():
+            if self.record.state() != "going":
+                raise Cancelled("the arrival was given up")
+            self.record.mark_thawed()
+            cgroups = [gate.cgroup for gate in self.gates.values() if gate.cgroup is not None]
+            for cgroup in cgroups:
+                cgroup.thaw()
+        return round((time.monotonic_ns() - self._freeze_ns) / 1e6, 2)
+
+    def _resumed(self, downtime: float) -> None:
+        self.phases.leave()
+        self.journal.write("resumed", downtime_ms=downtime, phases=self.phases.entries())
+        self.ended = True
+        self.emit("resumed", downtime_ms=downtime, phases=self.phases.entries())
+
+    def _end_badly(self, error: PodferryError) -> None:
+        """Give the arrival up, so that nothing of it can ever run, and only then tell the source."""
+        error.phase = error.phase or self.phases.current
+        tail = [line for name in self.gates for line in log_tail(self._work(name), criu_restore.RESTORE_LOG)]
+        for gate in self.gates.values():
+            gate.peer.refuse(gate.request, error)
+        given_up = give_up(self.paths, self.record)
+        self.phases.leave()
+        self.journal.write("aborted" if given_up else "resumed", error=error.to_dict())
+        if given_up and self.link is not None:
+            try:
+                self.link.send("failed", error=error.to_dict())
+            except LinkLost:
+                pass
+        self.ended = True
+        self.emit(
+            "restore_failed", error=error.to_dict(), surrendered=given_up, criu_log=tail, phases=self.phases.entries()
+        )
+
+
+def _root(config: t.Mapping[str, t.Any]) -> str:
+    return str((config.get("root") or {}).get("path", "rootfs"))
+
+
+def _why(work: str, gate: Gate) -> str:
+    """CRIU's own reason for a failed restore, else the runtime's, else that there is none."""
+    reason = explain(os.path.join(work, criu_restore.RESTORE_LOG))
+    if reason:
+        return reason
+    try:
+        last = read_text(os.path.join(gate.bundle, "log.json")).strip().splitlines()[-1]
+        return str(json.loads(last).get("msg"))
+    except (OSError, ValueError, IndexError):
+        return "the handler or CRIU was stopped"

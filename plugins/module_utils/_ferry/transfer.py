@@ -1,0 +1,180 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Files from the source's tmpfs to the target's, sent while they are still being written.
+
+CRIU only ever appends to its ``pages-*.img``: they travel while the dump goes on, so that little is left to send when
+it ends. Everything else is small and follows. The manifest at the end names each file with size and SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import typing as t
+
+from .._common.errors import InvalidInput
+from .link import BLOCK, Link, Message
+
+_NAME = re.compile(r"^[a-z0-9][a-z0-9.-]*/(criu/[A-Za-z0-9][A-Za-z0-9._-]*|rootfs\.tar|shm\.tar|log)$")
+_GROWING = re.compile(r"^pages-(\d+)\.img$")
+
+Manifest = t.Dict[str, t.Dict[str, t.Any]]
+
+
+class Sender:
+    """Sends the files below ``root``, each once, the growing ones as they grow."""
+
+    def __init__(self, link: Link, root: str) -> None:
+        self._link = link
+        self._root = root
+        self._sent: Manifest = {}
+        self._open: _Growing | None = None
+        self.bytes = 0
+        self.largest_gap = 0
+
+    def growing(self, container: str) -> bool:
+        """Send what has been added to the page files of ``container`` since the last call; False when that was nothing."""
+        folder = f"{container}/criu"
+        moved = False
+        for name in self._pages(folder):
+            if self._open is None or self._open.name != name:
+                if self._open is not None:
+                    self._finish()
+                self._open = _Growing(name, os.path.join(self._root, name))
+                self._link.send("file", name=name)
+            moved = self._advance() or moved
+        return moved
+
+    def _pages(self, folder: str) -> list[str]:
+        """Page files in the order in which CRIU writes them, from the open one on."""
+        path = os.path.join(self._root, folder)
+        numbers = sorted(int(found.group(1)) for found in map(_GROWING.match, _names(path)) if found)
+        names = [f"{folder}/pages-{number}.img" for number in numbers]
+        return [name for name in names if name not in self._sent]
+
+    def _advance(self) -> bool:
+        assert self._open is not None
+        moved = False
+        while True:
+            block = self._open.stream.read(BLOCK)
+            if not block:
+                return moved
+            self._open.digest.update(block)
+            self._link.send_data(block)
+            self._open.size += len(block)
+            self.bytes += len(block)
+            moved = True
+
+    def _finish(self) -> None:
+        assert self._open is not None
+        self._advance()
+        self._open.stream.close()
+        self._sent[self._open.name] = {"size": self._open.size, "sha256": self._open.digest.hexdigest()}
+        self._open = None
+
+    def file(self, name: str) -> None:
+        """Send one file that is complete."""
+        if self._open is not None:
+            self._finish()
+        self._open = _Growing(name, os.path.join(self._root, name))
+        self._link.send("file", name=name)
+        self._finish()
+
+    def rest(self, container: str) -> None:
+        """Send what is left of ``container`` once its dump has ended."""
+        self.growing(container)
+        if self._open is not None:
+            self._finish()
+        folder = f"{container}/criu"
+        for base in sorted(_names(os.path.join(self._root, folder))):
+            name = f"{folder}/{base}"
+            if name not in self._sent and not os.path.islink(os.path.join(self._root, name)):
+                self.file(name)
+
+    def manifest(self) -> Manifest:
+        """What was sent."""
+        return dict(self._sent)
+
+
+class _Growing:
+    def __init__(self, name: str, path: str) -> None:
+        self.name = name
+        self.stream = open(path, "rb", buffering=0)
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+
+def _names(folder: str) -> list[str]:
+    return os.listdir(folder) if os.path.isdir(folder) else []
+
+
+class Receiver:
+    """Writes what a :class:`Sender` sends below ``root``; names and amounts are not trusted.
+
+    :param containers: names that files may belong to.
+    :param limit: bytes that may arrive in all.
+    """
+
+    def __init__(self, root: str, containers: t.Collection[str], limit: int) -> None:
+        self._root = root
+        self._containers = frozenset(containers)
+        self._limit = limit
+        self._files: Manifest = {}
+        self._stream: t.BinaryIO | None = None
+        self._digest = hashlib.sha256()
+        self._name = ""
+        self.bytes = 0
+
+    def open(self, message: Message) -> None:
+        """Begin the file that ``message`` names.
+
+        :raises InvalidInput: a name that is not ours, or one that came before.
+        """
+        self.close()
+        name = str(message.get("name"))
+        if not _NAME.match(name) or name.split("/")[0] not in self._containers or name in self._files:
+            raise InvalidInput(f"the source sent a file of the name {name!r}")
+        path = os.path.join(self._root, name)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._stream = os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
+        self._name, self._digest = name, hashlib.sha256()
+
+    def data(self, block: memoryview) -> None:
+        """Append to the open file.
+
+        :raises InvalidInput: no file is open, or more came than was announced.
+        :raises OSError: the tmpfs is full.
+        """
+        if self._stream is None:
+            raise InvalidInput("the source sent data that belongs to no file")
+        self.bytes += len(block)
+        if self.bytes > self._limit:
+            raise InvalidInput(
+                f"the source sent more than the {self._limit} bytes that memory was reserved for",
+                "The pod has grown since the preflight: run the migration again.",
+            )
+        view = block
+        while view:
+            view = view[self._stream.write(view) :]
+        self._digest.update(block)
+
+    def close(self) -> None:
+        """End the open file."""
+        if self._stream is not None:
+            size = self._stream.tell()
+            self._stream.close()
+            self._files[self._name] = {"size": size, "sha256": self._digest.hexdigest()}
+            self._stream = None
+
+    def verify(self, manifest: t.Mapping[str, t.Any]) -> None:
+        """:raises InvalidInput: what arrived is not what was sent."""
+        self.close()
+        if dict(manifest) != self._files:
+            wrong = sorted(
+                name for name in set(manifest) | set(self._files) if manifest.get(name) != self._files.get(name)
+            )
+            raise InvalidInput(f"these files differ from what the source sent: {', '.join(wrong[:5])}")

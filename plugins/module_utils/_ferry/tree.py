@@ -1,0 +1,210 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Changes of a root file system, and the sandbox's /dev/shm, as a tar between two nodes.
+
+An archive from another node is hostile, and so is the tree that it is laid into: both hold what a workload or an image
+wanted. It is therefore unpacked by a child that has made that tree its root directory first.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tarfile
+import typing as t
+
+from .._common.errors import InvalidInput, NotFound, RestoreFailed
+from .._common.files import read_text
+
+_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+_DELETED = "PODFERRY.deleted"
+_OPAQUE_MARK = "PODFERRY.opaque"
+_XATTR = "SCHILY.xattr."
+_SKIPPED_XATTRS = ("trusted.overlay.", "user.overlay.", "security.selinux")
+
+
+def upper_directory(rootfs: str, mountinfo: str = "/proc/self/mountinfo") -> str:
+    """Where overlayfs keeps the changes of the file system mounted at ``rootfs``.
+
+    :raises NotFound: it is no overlay.
+    """
+    target = os.path.realpath(rootfs)
+    for line in read_text(mountinfo).splitlines():
+        fields, _dash, rest = line.partition(" - ")
+        words = fields.split()
+        if len(words) > 4 and _unescape(words[4]) == target and rest.startswith("overlay "):
+            for option in rest.split(" ", 2)[2].split(","):
+                if option.startswith("upperdir="):
+                    return _unescape(option[len("upperdir=") :])
+    raise NotFound(
+        f"{rootfs} is not an overlay file system",
+        "Only the overlayfs snapshotter (containerd) and overlay storage driver (CRI-O) are supported.",
+    )
+
+
+def _unescape(text: str) -> str:
+    return text.encode().decode("unicode_escape") if "\\" in text else text
+
+
+def size(path: str) -> int:
+    """Bytes on disk of the files below ``path``, without following links out of it."""
+    total = 0
+    for folder, _folders, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+            except OSError:
+                continue
+    return total
+
+
+def pack(path: str, archive: str) -> int:
+    """Write the tree below ``path`` to ``archive``; overlayfs' marks for deletions travel along.
+
+    :returns: the number of entries.
+    """
+    count = 0
+    inodes: dict[tuple[int, int], str] = {}
+    with open(archive, "xb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        os.chmod(archive, 0o600)
+        for folder, folders, names in os.walk(path):
+            folders.sort()
+            for name in [
+                "",
+                *sorted(names),
+                *(entry for entry in folders if os.path.islink(os.path.join(folder, entry))),
+            ]:
+                full = os.path.join(folder, name) if name else folder
+                relative = os.path.relpath(full, path)
+                status = os.lstat(full)
+                if stat.S_ISSOCK(status.st_mode):
+                    continue  # CRIU makes the sockets that it restores
+                info = tarfile.TarInfo(relative)
+                info.mtime, info.mode = status.st_mtime, stat.S_IMODE(status.st_mode)
+                info.uid, info.gid = status.st_uid, status.st_gid
+                _describe(tar, info, full, status, inodes)
+                count += 1
+    return count
+
+
+def _describe(
+    tar: tarfile.TarFile, info: tarfile.TarInfo, full: str, status: os.stat_result, inodes: dict[tuple[int, int], str]
+) -> None:
+    key = (status.st_dev, status.st_ino)
+    notes: dict[str, str] = {}
+    info.pax_headers = notes
+    if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+        notes[_DELETED] = "1"
+        tar.addfile(info)
+        return
+    for name in os.listxattr(full, follow_symlinks=False):
+        if name in _OPAQUE and os.getxattr(full, name, follow_symlinks=False) == b"y":
+            notes[_OPAQUE_MARK] = "1"
+        elif not name.startswith(_SKIPPED_XATTRS):
+            value = os.getxattr(full, name, follow_symlinks=False)
+            notes[_XATTR + name] = value.decode("utf-8", "surrogateescape")
+    if stat.S_ISDIR(status.st_mode):
+        info.type = tarfile.DIRTYPE
+        tar.addfile(info)
+    elif stat.S_ISLNK(status.st_mode):
+        info.type, info.linkname = tarfile.SYMTYPE, os.readlink(full)
+        tar.addfile(info)
+    elif stat.S_ISFIFO(status.st_mode):
+        info.type = tarfile.FIFOTYPE
+        tar.addfile(info)
+    elif stat.S_ISREG(status.st_mode):
+        if status.st_nlink > 1 and key in inodes:
+            info.type, info.linkname = tarfile.LNKTYPE, inodes[key]
+            tar.addfile(info)
+            return
+        inodes[key] = info.name
+        info.size = status.st_size
+        with open(full, "rb") as stream:
+            tar.addfile(info, stream)
+    else:
+        raise InvalidInput(
+            f"the root file system holds a device, {info.name}", "Pods that make device nodes are not supported."
+        )
+
+
+def unpack(archive: str, root: str) -> None:
+    """Lay the changes in ``archive`` over the tree ``root``, by a child process that cannot see anything else.
+
+    :raises RestoreFailed: the archive is not one of :func:`pack`, or the tree refuses it.
+    """
+    stream = open(archive, "rb")
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.close(reader)
+            os.chroot(root)
+            os.chdir("/")
+            with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as tar:
+                for member in tar:
+                    _lay(tar, member)
+            code = 0
+        except BaseException as error:  # the only way out of this process is its exit code
+            os.write(writer, f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:2000])
+        finally:
+            os._exit(code)
+    os.close(writer)
+    stream.close()
+    with os.fdopen(reader, "rb") as messages:
+        message = messages.read().decode("utf-8", "replace")
+    _pid, status = os.waitpid(child, 0)
+    if status != 0:
+        raise RestoreFailed(f"the changes of the root file system cannot be laid over the image: {message}")
+
+
+def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    """Create one entry inside our root directory. ``/`` is the container's tree here, so no name can leave it."""
+    path = os.path.normpath("/" + member.name)
+    notes: t.Mapping[str, str] = member.pax_headers
+    if path == "/":
+        return
+    present = os.path.lexists(path)
+    if _DELETED in notes or (present and (not member.isdir() or os.path.islink(path) or not os.path.isdir(path))):
+        _remove(path)
+        present = False
+    if _DELETED in notes:
+        return
+    if _OPAQUE_MARK in notes and present:
+        _remove(path)
+        present = False
+    if member.isdir():
+        if not present:
+            os.mkdir(path)
+    elif member.issym():
+        os.symlink(member.linkname, path)
+    elif member.islnk():
+        os.link(os.path.normpath("/" + member.linkname), path, follow_symlinks=False)
+        return
+    elif member.isfifo():
+        os.mkfifo(path)
+    elif member.isreg():
+        source = tar.extractfile(member)
+        assert source is not None
+        with open(path, "xb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+    else:
+        raise InvalidInput(f"{member.name} is of a type that we never send")
+    os.chown(path, member.uid, member.gid, follow_symlinks=False)
+    if member.issym():
+        return
+    os.chmod(path, member.mode)
+    for name, value in notes.items():
+        if name.startswith(_XATTR):
+            os.setxattr(path, name[len(_XATTR) :], value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
+    os.utime(path, (member.mtime, member.mtime))
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)

@@ -1,0 +1,72 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""The process runner: every program that node code starts goes through one callable, so that tests can hand in theirs."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import typing as t
+
+from .._common.errors import CommandFailed, DeadlineExceeded
+
+
+@dataclasses.dataclass(frozen=True)
+class Completed:
+    """What a program left: its exit code and its output as text."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Runner(t.Protocol):
+    """Runs a program to its end."""
+
+    def __call__(
+        self, argv: t.Sequence[str], *, stdin: str = "", timeout: float = 60.0, env: t.Mapping[str, str] | None = None
+    ) -> Completed:
+        """Return how ``argv`` ended; ``timeout`` in seconds.
+
+        :raises DeadlineExceeded: it did not end in time and was killed.
+        :raises CommandFailed: it could not be started.
+        """
+
+
+def run(
+    argv: t.Sequence[str], *, stdin: str = "", timeout: float = 60.0, env: t.Mapping[str, str] | None = None
+) -> Completed:
+    """The real :class:`Runner`."""
+    try:
+        done = subprocess.run(
+            list(argv),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env=env,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DeadlineExceeded(f"{argv[0]} did not end within {timeout:g} s") from error
+    except OSError as error:
+        raise CommandFailed(
+            f"cannot start {argv[0]}: {error.strerror}", "Run playbooks/bootstrap.yml for this node."
+        ) from error
+    return Completed(done.returncode, done.stdout, done.stderr)
+
+
+def check(runner: Runner, argv: t.Sequence[str], *, timeout: float = 60.0) -> str:
+    """Run ``argv`` and return its standard output.
+
+    :raises CommandFailed: it exited with something else than 0.
+    """
+    done = runner(argv, timeout=timeout)
+    if done.code != 0:
+        raise CommandFailed(
+            f"{' '.join(argv[:3])}… exited with {done.code}: {(done.stderr or done.stdout).strip()[-500:]}"
+        )
+    return done.stdout

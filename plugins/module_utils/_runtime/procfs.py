@@ -1,0 +1,104 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Reading /proc: parsers of its tables, without an opinion on what they mean."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import typing as t
+
+from .._common.files import read_text
+
+TCP_ESTABLISHED, TCP_LISTEN = 1, 10
+
+
+class Socket(t.NamedTuple):
+    """One line of ``/proc/PID/net/{tcp,udp}{,6}``."""
+
+    protocol: str
+    local: str
+    local_port: int
+    remote: str
+    remote_port: int
+    state: int
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.local}:{self.local_port}"
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Decode ``0100007F:1F90`` (IPv4, host byte order in words) or its IPv6 form."""
+    host, _colon, port = text.partition(":")
+    raw = bytes.fromhex(host)
+    if len(raw) == 4:
+        return socket.inet_ntop(socket.AF_INET, raw[::-1]), int(port, 16)
+    words = struct.unpack("<4I", raw)
+    address = socket.inet_ntop(socket.AF_INET6, struct.pack(">4I", *words))
+    return address[7:] if address.startswith("::ffff:") and "." in address else address, int(port, 16)
+
+
+def parse_sockets(text: str, protocol: str) -> list[Socket]:
+    """Parse one socket table."""
+    found = []
+    for line in text.splitlines()[1:]:
+        words = line.split()
+        if len(words) < 4:
+            continue
+        local, local_port = parse_address(words[1])
+        remote, remote_port = parse_address(words[2])
+        found.append(Socket(protocol, local, local_port, remote, remote_port, int(words[3], 16)))
+    return found
+
+
+def sockets(pid: int) -> list[Socket]:
+    """All TCP and UDP sockets in the network namespace of ``pid``."""
+    found: list[Socket] = []
+    for protocol in ("tcp", "tcp6", "udp", "udp6"):
+        try:
+            found += parse_sockets(read_text(f"/proc/{pid}/net/{protocol}"), protocol)
+        except OSError:
+            continue
+    return found
+
+
+def status(pid: int) -> dict[str, str]:
+    """``/proc/PID/status`` as a dictionary; empty when the process is gone."""
+    try:
+        lines = read_text(f"/proc/{pid}/status").splitlines()
+    except OSError:
+        return {}
+    return {name: value.strip() for name, _colon, value in (line.partition(":") for line in lines)}
+
+
+def descriptors(pid: int) -> list[str]:
+    """What the open descriptors of ``pid`` point to."""
+    found = []
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return []
+    for name in names:
+        try:
+            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+        except OSError:
+            continue
+    return found
+
+
+def memory_bytes(pid: int) -> int:
+    """Resident anonymous and shared memory of one process: what a dump of it holds at the most."""
+    fields = status(pid)
+    return sum(int(fields.get(name, "0 kB").split()[0]) * 1024 for name in ("RssAnon", "RssShmem", "VmSwap"))
+
+
+def same_namespace(kind: str, one: int, other: int) -> bool:
+    """Whether two processes share a namespace."""
+    try:
+        first, second = os.stat(f"/proc/{one}/ns/{kind}"), os.stat(f"/proc/{other}/ns/{kind}")
+    except OSError:
+        return False
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
