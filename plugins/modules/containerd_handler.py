@@ -147,7 +147,7 @@ def ensure(module: AnsibleModule) -> dict[str, t.Any]:
             for change in changes:
                 done.append(change)
                 containerd.apply(change)
-            handler.check_effective(containerd.config(), present, program)
+            handler.check_effective(situation.config, containerd.config(), present, program)
         except (PodferryError, OSError):
             for change in reversed(done):
                 if read(change.path) != change.before:

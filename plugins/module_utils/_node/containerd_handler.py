@@ -17,6 +17,7 @@ import os
 import re
 import typing as t
 
+from .._common import toml
 from .._common.errors import PodferryError
 from .._runtime import cri
 
@@ -30,7 +31,6 @@ MERGES_IMPORTS = [2, 0]
 
 # The newline before the block belongs to it: a file whose last line has none is restored, too.
 _BLOCK = re.compile(rb"\n" + re.escape(BEGIN).encode() + rb"\n.*?" + re.escape(END).encode() + rb"\n", re.DOTALL)
-_OURS = {"runtime_type", "pod_annotations", "options"}
 _OBSOLETE = {"runtime_engine", "runtime_root"}
 _DEFAULTS = {"sandbox_mode": "podsandbox", "sandboxer": "podsandbox"}
 
@@ -74,23 +74,46 @@ class Situation:
 
 def render_handler(plugin: str, like: cri.Handler, program: str, annotations: t.Sequence[str]) -> str:
     """Return our table: the settings of the handler that it stands beside, with our program for its runc."""
-    table = (
-        f'plugins."{plugin}".containerd.runtimes.{cri.HANDLER}'
-        if "." in plugin
-        else f"plugins.{plugin}.containerd.runtimes.{cri.HANDLER}"
-    )
-    inherited = {
-        key: value
-        for key, value in like.settings.items()
-        if value and key not in _OURS | _OBSOLETE and _DEFAULTS.get(key) != value and not isinstance(value, dict)
-    }
     passed = [*(str(entry) for entry in like.settings.get("pod_annotations") or []), *annotations]
-    settings = {"runtime_type": cri.RUNC_V2, "pod_annotations": list(dict.fromkeys(passed)), **inherited}
-    options = {key: value for key, value in (like.settings.get("options") or {}).items() if value}
-    options["BinaryName"] = program
-    lines = [f"[{table}]", *(f"  {key} = {_literal(value)}" for key, value in settings.items())]
-    lines += [f"  [{table}.options]", *(f"    {key} = {_literal(options[key])}" for key in sorted(options))]
+    settings = {**like.settings, "pod_annotations": list(dict.fromkeys(passed))}
+    settings["options"] = {**(like.settings.get("options") or {}), "BinaryName": program}
+    return _render(plugin, cri.HANDLER, settings)
+
+
+def render_defaults(plugin: str, config: cri.CriConfig) -> str:
+    """Return the tables of the handlers that containerd 1.x has only as long as its configuration names none."""
+    return "".join(
+        _render(plugin, name, handler.settings)
+        for name, handler in sorted(config.handlers.items())
+        if name != cri.HANDLER
+    )
+
+
+def _render(plugin: str, name: str, settings: t.Mapping[str, t.Any]) -> str:
+    """Return one handler's tables; settings that are empty or containerd's own default are left to it."""
+    quoted = json.dumps(plugin) if "." in plugin else plugin
+    table = f"plugins.{quoted}.containerd.runtimes.{name}"
+    meaning = _meaning(settings)
+    options = meaning.pop("options", {})
+    lines = [f"[{table}]", *(f"  {key} = {_literal(value)}" for key, value in sorted(meaning.items(), key=_type_first))]
+    if options:
+        lines += [f"  [{table}.options]", *(f"    {key} = {_literal(value)}" for key, value in sorted(options.items()))]
     return "\n".join(lines) + "\n"
+
+
+def _type_first(setting: tuple[str, t.Any]) -> tuple[bool, str]:
+    return setting[0] != "runtime_type", setting[0]
+
+
+def _meaning(settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return a handler's settings without those that are empty or containerd's own default: they mean the same."""
+    kept = {
+        key: value
+        for key, value in settings.items()
+        if value and key != "options" and key not in _OBSOLETE and _DEFAULTS.get(key) != value
+    }
+    options = {key: value for key, value in (settings.get("options") or {}).items() if value}
+    return {**kept, "options": options} if options else kept
 
 
 def _literal(value: t.Any) -> str:
@@ -145,6 +168,16 @@ def schema_of(content: bytes | None, default: int) -> int:
     return int(found.group(1)) if found else 1
 
 
+def names_handlers(content: bytes | None, plugin: str) -> bool:
+    """Whether a configuration file has a table of handlers of its own, which then holds all there are in containerd 1.x.
+
+    :raises toml.TomlError: it is not TOML that we can read.
+    """
+    document = toml.loads((content or b"").decode("utf-8", "surrogateescape"))
+    section = ((document.get("plugins") or {}).get(plugin) or {}).get("containerd") or {}
+    return bool(section.get("runtimes"))
+
+
 def plan(situation: Situation, present: bool, program: str, annotations: t.Sequence[str]) -> list[FileChange]:
     """Return what would change; files that stay as they are are among it.
 
@@ -162,7 +195,10 @@ def plan(situation: Situation, present: bool, program: str, annotations: t.Seque
     after = bare
     if present and drop_in is None:
         schema = schema_of(bare, situation.config.config_version)
-        body = render_handler(cri.containerd_plugin(schema), situation.config.default, program, annotations)
+        plugin = cri.containerd_plugin(schema)
+        body = render_handler(plugin, situation.config.default, program, annotations)
+        if list(situation.version[:2]) < MERGES_IMPORTS and not names_handlers(bare, plugin):
+            body = render_defaults(plugin, situation.config) + body
         after = with_block(main, body, schema)
     changes.append(FileChange(situation.config_path, main, after))
     return changes
@@ -181,23 +217,30 @@ def made_folder(change: FileChange) -> bool:
     return change.after is None and change.before is not None and NEW_FOLDER.encode() in change.before
 
 
-def check_effective(config: cri.CriConfig, present: bool, program: str) -> None:
-    """Check that containerd understood the files as they were meant.
+def check_effective(before: cri.CriConfig, after: cri.CriConfig, present: bool, program: str) -> None:
+    """Check that containerd understood the files as they were meant, and that no other handler changed.
 
     :raises PodferryError: it did not.
     """
-    handler = config.handlers.get(cri.HANDLER)
+    for name, handler in before.handlers.items():
+        now = after.handlers.get(name)
+        if name != cri.HANDLER and (now is None or _meaning(now.settings) != _meaning(handler.settings)):
+            raise PodferryError(
+                f"containerd's handler {name} would not be the same any more",
+                "Write the handlers that the node uses into containerd's configuration, and try again.",
+            )
+    ours = after.handlers.get(cri.HANDLER)
     if not present:
-        if handler is not None:
+        if ours is not None:
             raise PodferryError(
                 f"containerd still has a handler {cri.HANDLER} after our files are gone",
                 "Something else configures it: look for it in the files that containerd imports.",
             )
         return
-    if handler is None or handler.program != program or handler.type != cri.RUNC_V2:
+    if ours is None or ours.program != program or ours.type != cri.RUNC_V2:
         raise PodferryError(
             f"containerd does not see the handler {cri.HANDLER} that was written for it",
             "A later import may replace the section; `containerd config dump` shows what containerd uses.",
         )
-    if handler.systemd_cgroup != config.default.systemd_cgroup:
-        raise PodferryError(f"handler {cri.HANDLER} and {config.default.name} would use different cgroup drivers")
+    if ours.systemd_cgroup != after.default.systemd_cgroup:
+        raise PodferryError(f"handler {cri.HANDLER} and {after.default.name} would use different cgroup drivers")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The handler's place in containerd's configuration, and the way back to the same bytes."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -202,12 +203,41 @@ def config(handlers: dict[str, cri.Handler]) -> cri.CriConfig:
 
 def test_what_containerd_does_not_see_is_said() -> None:
     ours = cri.Handler("podferry", cri.RUNC_V2, PROGRAM, "", True)
-    handler.check_effective(config({"podferry": ours}), True, PROGRAM)
-    handler.check_effective(config({}), False, PROGRAM)
+    bare, full = config({}), config({"podferry": ours})
+    handler.check_effective(bare, full, True, PROGRAM)
+    handler.check_effective(full, bare, False, PROGRAM)
     with pytest.raises(PodferryError, match="does not see"):
-        handler.check_effective(config({}), True, PROGRAM)
+        handler.check_effective(bare, bare, True, PROGRAM)
     with pytest.raises(PodferryError, match="still has"):
-        handler.check_effective(config({"podferry": ours}), False, PROGRAM)
+        handler.check_effective(full, full, False, PROGRAM)
     other = cri.Handler("podferry", cri.RUNC_V2, PROGRAM, "", False)
     with pytest.raises(PodferryError, match="cgroup drivers"):
-        handler.check_effective(config({"podferry": other}), True, PROGRAM)
+        handler.check_effective(bare, config({"podferry": other}), True, PROGRAM)
+
+
+def test_another_handler_that_changes_is_said() -> None:
+    kata = cri.Handler("kata", "io.containerd.kata.v2", "", "", False, {"runtime_type": "io.containerd.kata.v2"})
+    written_out = {**kata.settings, "sandboxer": "podsandbox", "snapshotter": "", "options": {"BinaryName": ""}}
+    ours = cri.Handler("podferry", cri.RUNC_V2, PROGRAM, "", True)
+    with pytest.raises(PodferryError, match="handler kata would not be the same"):
+        handler.check_effective(config({"kata": kata}), config({"podferry": ours}), True, PROGRAM)
+    with pytest.raises(PodferryError, match="handler kata would not be the same"):
+        other = dataclasses.replace(kata, settings={"runtime_type": "io.containerd.runc.v2"})
+        handler.check_effective(config({"kata": kata}), config({"kata": other, "podferry": ours}), True, PROGRAM)
+    same = dataclasses.replace(kata, settings=written_out)
+    handler.check_effective(config({"kata": kata}), config({"kata": same, "podferry": ours}), True, PROGRAM)
+
+
+def test_containerd_1_keeps_the_handlers_that_it_has_by_default() -> None:
+    """One named handler and its built-in table is gone: the block names them, unless the file does."""
+    added = run(situation(version=[1, 7, 24], files={MAIN: DEBIAN}), True)[MAIN].after
+    runtimes = toml.loads((added or b"").decode())["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]
+    assert runtimes["runc"] == {"runtime_type": "io.containerd.runc.v2"}
+    named = (
+        DEBIAN
+        + b'[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\nruntime_type = "io.containerd.runc.v2"\n'
+    )
+    added = run(situation(version=[1, 7, 24], files={MAIN: named}), True)[MAIN].after
+    assert (added or b"").count(b"runtimes.runc]") == 1
+    added = run(situation(version=[2, 1, 9], files={MAIN: b"version = 3\n"}), True)[MAIN].after
+    assert b"runtimes.runc]" not in (added or b"")
