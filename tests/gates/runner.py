@@ -70,7 +70,7 @@ class Runner:
             text=True,
         ) as process:
             try:
-                output, _ = process.communicate(timeout=timeout)
+                output = process.communicate(timeout=timeout)[0]
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)  # as Ctrl-C: pytest then still takes its lab down
                 try:
