@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command line: ``pki`` makes keys and the kubeconfig, ``serve`` runs the API server."""
+"""Command line: run the API server until a signal comes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 
 from aiohttp import web
 
-from . import pki
 from .controllers import Manager
 from .http import Server
 from .registry import Registry
@@ -23,25 +22,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="podferry-standin-api", description="A stand-in for the Kubernetes API in podferry's lab"
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    keys = commands.add_parser("pki", help="make what is missing of the keys; prints 'changed' if something was")
-    keys.add_argument("--directory", type=Path, required=True)
-    keys.add_argument("--address", action="append", default=[], help="an address of the API server")
-    keys.add_argument("--node", action="append", default=[], metavar="NAME=ADDRESS")
-    keys.add_argument("--server", required=True, help="the URL in the kubeconfig")
-    keys.add_argument("--kubeconfig", type=Path, required=True)
-    serve = commands.add_parser("serve", help="run until a signal comes")
-    serve.add_argument("--pki", type=Path, required=True)
-    serve.add_argument("--listen", default="0.0.0.0")
-    serve.add_argument("--port", type=int, default=6443)
-    serve.add_argument("--state", type=Path, required=True, help="the file objects are kept in over a restart")
+    parser.add_argument(
+        "--pki", type=Path, required=True, help="a directory with ca.crt, apiserver.crt, apiserver.key, token.key"
+    )
+    parser.add_argument("--listen", default="0.0.0.0")
+    parser.add_argument("--port", type=int, default=6443)
+    parser.add_argument("--state", type=Path, required=True, help="the file objects are kept in over a restart")
     options = parser.parse_args()
-    if options.command == "pki":
-        nodes = dict(item.split("=", 1) for item in options.node)
-        changed = pki.make(options.directory, options.address, nodes)
-        changed = pki.write_kubeconfig(options.kubeconfig, options.directory, options.server) or changed
-        print("changed" if changed else "ok")
-        return
     _serve(options.pki, options.listen, options.port, options.state)
 
 

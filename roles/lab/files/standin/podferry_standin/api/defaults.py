@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 Obj = dict[str, Any]
@@ -28,13 +28,12 @@ _META_ORDER = (
 
 def timestamp(moment: datetime | None = None) -> str:
     """RFC 3339 in UTC with whole seconds, as ``metav1.Time``."""
-    return (moment or datetime.now(timezone.utc)).astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (moment or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def order_metadata(meta: Obj) -> Obj:
     """The order kube-apiserver writes metadata in; empty maps and lists are left out."""
-    kept = {key: meta[key] for key in _META_ORDER if meta.get(key) not in (None, {}, [], "")}
-    return kept
+    return {key: meta[key] for key in _META_ORDER if meta.get(key) not in (None, {}, [], "")}
 
 
 def pod_spec(spec: Obj) -> None:

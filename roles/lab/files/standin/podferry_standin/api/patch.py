@@ -39,7 +39,8 @@ def apply(current: Obj, patch: Any, content_type: str) -> Obj:
     if not isinstance(patch, dict):
         raise errors.bad_request("the patch is not an object")
     if content_type in ("application/merge-patch+json", "application/apply-patch+yaml"):
-        return merge(current, patch)
+        merged: Obj = merge(current, patch)
+        return merged
     if content_type == "application/strategic-merge-patch+json":
         return strategic(current, patch)
     raise errors.ApiError(

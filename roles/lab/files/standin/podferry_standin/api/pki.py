@@ -7,6 +7,7 @@ kubelet-NAME.{crt,key} (server and client), token.key.
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import os
@@ -162,3 +163,21 @@ def write_kubeconfig(path: Path, directory: Path, server: str) -> bool:
         return False
     _private(path, text.encode())
     return True
+
+
+def main() -> None:
+    """Command line: make what is missing; prints ``changed`` or ``ok``."""
+    parser = argparse.ArgumentParser(description="Keys and the kubeconfig of podferry's lab")
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--address", action="append", default=[], help="an address of the API server")
+    parser.add_argument("--node", action="append", default=[], metavar="NAME=ADDRESS")
+    parser.add_argument("--server", required=True, help="the URL in the kubeconfig")
+    parser.add_argument("--kubeconfig", type=Path, required=True)
+    options = parser.parse_args()
+    changed = make(options.directory, options.address, dict(item.split("=", 1) for item in options.node))
+    changed = write_kubeconfig(options.kubeconfig, options.directory, options.server) or changed
+    print("changed" if changed else "ok")
+
+
+if __name__ == "__main__":
+    main()

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import copy
 import uuid
-from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from . import admission, defaults, errors, selectors, validation
@@ -32,7 +32,7 @@ _ENDED = ("Succeeded", "Failed")
 
 def now() -> datetime:
     """The wall clock."""
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 
 class Registry:
@@ -94,7 +94,7 @@ class Registry:
     def _new(self, resource: Resource, namespace: str, body: Obj) -> Obj:
         given = body.get("metadata") or {}
         if given.get("namespace") and resource.namespaced and given["namespace"] != namespace:
-            message = f"the namespace of the provided object does not match the namespace sent on the request"
+            message = "the namespace of the provided object does not match the namespace sent on the request"
             raise errors.bad_request(message)
         obj: Obj = {"kind": resource.kind, "apiVersion": resource.api_version}
         meta = {
@@ -234,7 +234,7 @@ class Registry:
             self.store.remove(resource, obj)
         return errors.success(resource, name, meta["uid"])
 
-    def _begin(self, resource: Resource, obj: Obj, finalizers: list[str], dry_run: bool, phase: str = "") -> Obj:
+    def _begin(self, resource: Resource, obj: Obj, finalizers: Sequence[str], dry_run: bool, phase: str = "") -> Obj:
         """Mark for deletion; whoever owns the finalizers ends it."""
         meta = obj["metadata"]
         if "deletionTimestamp" not in meta:

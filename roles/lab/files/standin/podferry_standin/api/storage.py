@@ -13,7 +13,7 @@ import copy
 import json
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +128,7 @@ class Store:
             queue.put_nowait(change)
         return copy.deepcopy(stored)
 
-    def since(self, revision: int) -> list[Change]:
+    def since(self, revision: int) -> Sequence[Change]:
         """The changes after a revision; 410 if the history does not reach back that far."""
         oldest = self._history[0].revision - 1 if len(self._history) == HISTORY else self._first
         if revision < oldest:

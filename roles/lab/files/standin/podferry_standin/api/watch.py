@@ -87,7 +87,7 @@ async def _follow(
     while (left := end - time.monotonic()) > 0:
         try:
             change = await asyncio.wait_for(queue.get(), min(left, _BOOKMARK_SECONDS))
-        except asyncio.TimeoutError:
+        except TimeoutError:
             if bookmarks:
                 await response.write(encode.bookmark(start))
             continue

@@ -51,7 +51,7 @@ class Manager:
             if changed is None or changed & controller.watches:
                 try:
                     controller.reconcile()
-                except Exception:  # noqa: BLE001 - one controller's bug must not stop the others
+                except Exception:
                     log.exception("%s failed", type(controller).__name__)
 
     def settle(self) -> None:

@@ -120,7 +120,7 @@ class DeploymentController(Controller):
             self._resize(owner, rs, rs["spec"]["replicas"] - drop)
 
     def _status(self, owner: Obj) -> None:
-        owned = [rs for rs in self._owned(owner)]
+        owned = self._owned(owner)
         hash_ = template_hash(owner["spec"]["template"])
         new = next((rs for rs in owned if template_hash(rs["spec"]["template"]) == hash_), None)
 
@@ -141,7 +141,7 @@ class DeploymentController(Controller):
         enough = available >= wanted - _share(
             (owner["spec"]["strategy"].get("rollingUpdate") or {}).get("maxUnavailable", 0), wanted, up=False
         )
-        done = available >= wanted and total("updatedReplicas", []) == 0 and total("replicas", owned) == wanted
+        done = available >= wanted and total("replicas", owned) == wanted
         name = new["metadata"]["name"] if new else ""
         status["conditions"] = [
             self._condition(owner, "Available", enough, *(_AVAILABLE if enough else _UNAVAILABLE)),

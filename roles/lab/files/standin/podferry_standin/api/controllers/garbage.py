@@ -74,9 +74,9 @@ class GarbageCollector(Controller):
             for item in self.store.list(resource):
                 owners = item["metadata"].get("ownerReferences") or []
                 known = [ref for ref in owners if (ref["apiVersion"], ref["kind"]) in served]
-                if owners and len(known) == len(owners) and not any(ref["uid"] in alive for ref in owners):
-                    if "deletionTimestamp" not in item["metadata"]:
-                        self.registry.delete(resource, item["metadata"].get("namespace", ""), item["metadata"]["name"])
+                lost = owners and len(known) == len(owners) and not any(ref["uid"] in alive for ref in owners)
+                if lost and "deletionTimestamp" not in item["metadata"]:
+                    self.registry.delete(resource, item["metadata"].get("namespace", ""), item["metadata"]["name"])
 
 
 class NamespaceController(Controller):

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Volumes under <root>/pods/<uid>/volumes/<plugin>/<name>, laid out and swapped as the kubelet's atomic writer does."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .apiclient import Api, ApiError
+from .config import Config, quantity
+
+Obj = dict[str, Any]
+Files = dict[str, tuple[bytes, int]]  # relative path to content and mode
+
+_PLUGINS = {
+    "projected": "kubernetes.io~projected",
+    "configMap": "kubernetes.io~configmap",
+    "secret": "kubernetes.io~secret",
+    "downwardAPI": "kubernetes.io~downward-api",
+    "emptyDir": "kubernetes.io~empty-dir",
+}
+_ON_TMPFS = {"projected", "secret", "downwardAPI"}
+_RENEW_AT = 0.8
+
+
+class VolumeError(Exception):
+    """A volume that cannot be set up yet; the pod waits."""
+
+
+@dataclass
+class Volumes:
+    """The volumes of one pod."""
+
+    config: Config
+    api: Api
+    _tokens: dict[str, tuple[str, float]] = field(default_factory=dict)  # path: token, when to renew
+
+    def host_path(self, pod: Obj, volume: Obj) -> Path:
+        """Where a volume is on the node."""
+        if "hostPath" in volume:
+            return Path(volume["hostPath"]["path"])
+        kind = next((name for name in _PLUGINS if name in volume), None)
+        if kind is None:
+            raise VolumeError(
+                f"volume {volume['name']}: this stand-in has no such volumes: {sorted(set(volume) - {'name'})}"
+            )
+        return self.config.pod_dir(pod["metadata"]["uid"]) / "volumes" / _PLUGINS[kind] / str(volume["name"])
+
+    def set_up(self, pod: Obj) -> None:
+        """Make all volumes, or bring their contents up to date.
+
+        :raises VolumeError: something they are made of is missing
+        """
+        for volume in pod["spec"].get("volumes") or []:
+            path = self.host_path(pod, volume)
+            if "hostPath" in volume:
+                if volume["hostPath"].get("type") == "DirectoryOrCreate":
+                    path.mkdir(parents=True, exist_ok=True)
+                continue
+            path.mkdir(parents=True, exist_ok=True)
+            if "emptyDir" in volume:
+                self._empty_dir(path, volume["emptyDir"])
+                continue
+            kind = next(name for name in _PLUGINS if name in volume)
+            if kind in _ON_TMPFS:
+                _tmpfs(path, None)
+            try:
+                files = self._files(pod, volume, kind)
+            except ApiError as error:
+                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}') from error
+            write_atomically(path, files)
+
+    @staticmethod
+    def _empty_dir(path: Path, source: Obj) -> None:
+        if source.get("medium") == "Memory":
+            _tmpfs(path, int(quantity(source["sizeLimit"])) if source.get("sizeLimit") else None)
+        path.chmod(0o777)
+
+    def tear_down(self, pod: Obj) -> None:
+        """Unmount and remove everything of the pod."""
+        root = self.config.pod_dir(pod["metadata"]["uid"])
+        for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+            where = line.split()[1].encode().decode("unicode_escape")
+            if where.startswith(f"{root}/"):
+                subprocess.run(["umount", "-l", where], check=False, capture_output=True)
+        shutil.rmtree(root, ignore_errors=True)
+
+    def _files(self, pod: Obj, volume: Obj, kind: str) -> Files:
+        source = volume[kind]
+        mode = source.get("defaultMode", 0o644)
+        if kind != "projected":
+            return self._source(pod, kind, source, mode)
+        files: Files = {}
+        for part in source.get("sources") or []:
+            for name, inner in part.items():
+                files.update(self._source(pod, name, inner, mode))
+        return files
+
+    def _source(self, pod: Obj, kind: str, source: Obj, mode: int) -> Files:
+        namespace = pod["metadata"]["namespace"]
+        if kind == "serviceAccountToken":
+            return {source["path"]: (self._token(pod, source).encode(), mode)}
+        if kind == "downwardAPI":
+            return {
+                item["path"]: (downward(pod, item).encode(), item.get("mode", mode))
+                for item in source.get("items") or []
+            }
+        name = source.get("name") or source.get("secretName")
+        plural = "secrets" if kind == "secret" else "configmaps"
+        try:
+            obj = self.api.request("GET", f"/api/v1/namespaces/{namespace}/{plural}/{name}")
+        except ApiError as error:
+            if error.code == 404 and source.get("optional"):
+                return {}
+            raise
+        data = {key: value.encode() for key, value in (obj.get("data") or {}).items()}
+        if kind == "secret":
+            data = {key: base64.b64decode(value) for key, value in (obj.get("data") or {}).items()}
+        data.update({key: base64.b64decode(value) for key, value in (obj.get("binaryData") or {}).items()})
+        if not source.get("items"):
+            return {key: (value, mode) for key, value in data.items()}
+        files: Files = {}
+        for item in source["items"]:
+            if item["key"] not in data:
+                if source.get("optional"):
+                    continue
+                raise VolumeError(f"references non-existent {plural} key: {item['key']}")
+            files[item["path"]] = (data[item["key"]], item.get("mode", mode))
+        return files
+
+    def _token(self, pod: Obj, source: Obj) -> str:
+        token, renew = self._tokens.get(source["path"], ("", 0.0))
+        if time.monotonic() < renew:
+            return token
+        meta, seconds = pod["metadata"], int(source.get("expirationSeconds", 3600))
+        body: Obj = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
+        body["spec"] = {
+            "audiences": [source["audience"]] if source.get("audience") else [],
+            "expirationSeconds": seconds,
+        }
+        account = pod["spec"].get("serviceAccountName") or "default"
+        answer = self.api.request(
+            "POST", f"/api/v1/namespaces/{meta['namespace']}/serviceaccounts/{account}/token", body
+        )
+        token = answer["status"]["token"]
+        self._tokens[source["path"]] = (token, time.monotonic() + seconds * _RENEW_AT)
+        return str(token)
+
+
+def downward(pod: Obj, item: Obj) -> str:
+    """The value of a downward API item."""
+    if "fieldRef" in item:
+        return field_value(pod, item["fieldRef"]["fieldPath"])
+    reference = item["resourceFieldRef"]
+    container = next(c for c in pod["spec"]["containers"] if c["name"] == reference["containerName"])
+    return resource_value(container, reference)
+
+
+def resource_value(container: Obj, reference: Obj) -> str:
+    """A limit or request, in units of the divisor."""
+    group, _, name = reference["resource"].partition(".")
+    value = ((container.get("resources") or {}).get(group) or {}).get(name, "0")
+    divisor = quantity(reference.get("divisor") or "1") or 1
+    return str(-int(-quantity(value) // divisor))
+
+
+def field_value(pod: Obj, path: str) -> str:
+    """A field as the downward API shows it."""
+    meta, status = pod["metadata"], pod.get("status") or {}
+    for name in ("labels", "annotations"):
+        values = meta.get(name) or {}
+        if path == f"metadata.{name}":
+            return "\n".join(f'{key}="{value}"' for key, value in sorted(values.items()))
+        if path.startswith(f"metadata.{name}['"):
+            return str(values.get(path[len(f"metadata.{name}['") : -2], ""))
+    known = {
+        "metadata.name": meta["name"],
+        "metadata.namespace": meta["namespace"],
+        "metadata.uid": meta["uid"],
+        "spec.nodeName": pod["spec"].get("nodeName", ""),
+        "spec.serviceAccountName": pod["spec"].get("serviceAccountName", ""),
+        "status.podIP": status.get("podIP", ""),
+        "status.podIPs": status.get("podIP", ""),
+        "status.hostIP": status.get("hostIP", ""),
+    }
+    return str(known.get(path, ""))
+
+
+def _tmpfs(path: Path, size: int | None) -> None:
+    if path.is_mount():
+        return
+    options = ["-o", f"size={size}"] if size else []
+    subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", str(path)], check=True, capture_output=True)
+
+
+def write_atomically(directory: Path, files: Files) -> None:
+    """Files behind one ``..data`` link to a timestamped directory, switched by one rename; nothing if nothing changed."""
+    data = directory / "..data"
+    if data.exists() and _read(data.resolve()) == files:
+        return
+    old = data.resolve() if data.exists() else None
+    fresh = directory / time.strftime(f"..%Y_%m_%d_%H_%M_%S.{time.time_ns() % 10**10}", time.gmtime())
+    fresh.mkdir(mode=0o755)
+    for name, (content, mode) in files.items():
+        target = fresh / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(mode)
+    link = directory / "..data_tmp"
+    with contextlib.suppress(FileNotFoundError):
+        link.unlink()
+    link.symlink_to(fresh.name)
+    os.replace(link, data)
+    wanted = {name.partition("/")[0] for name in files}
+    for name in wanted:
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(f"..data/{name}")
+    for entry in directory.iterdir():
+        if entry.is_symlink() and not entry.name.startswith("..") and entry.name not in wanted:
+            entry.unlink()
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _read(directory: Path) -> Files:
+    found: Files = {}
+    for path in directory.rglob("*"):
+        if path.is_file():
+            found[str(path.relative_to(directory))] = (path.read_bytes(), path.stat().st_mode & 0o7777)
+    return found
