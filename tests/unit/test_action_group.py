@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,16 @@ def test_group_lists_every_module_and_nothing_else() -> None:
 
 
 def test_every_module_says_that_it_is_in_the_group() -> None:
-    for path in (ROOT / "plugins/modules").glob("*.py"):
-        assert "podferry.live.podferry" in path.read_text(), (
-            f"{path.name}: no attributes.action_group naming the group podferry.live.podferry"
-        )
+    names = [f"podferry.live.{path.stem}" for path in (ROOT / "plugins/modules").glob("*.py")]
+    doc = [str(Path(sys.executable).parent / "ansible-doc"), "--json", "-t", "module", *names]
+    said = json.loads(subprocess.run(doc, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    silent = [
+        name
+        for name in names
+        if "podferry.live.podferry"
+        not in said[name]["doc"].get("attributes", {}).get("action_group", {}).get("membership", [])
+    ]
+    assert silent == [], "no attribute action_group with membership podferry.live.podferry"
 
 
 def test_every_action_plugin_has_its_documentation_module() -> None:
