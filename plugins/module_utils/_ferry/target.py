@@ -319,6 +319,7 @@ class TargetFerry(Ferry):
         self._freeze_ns = int(self.config["freeze_ns"])
         if not self.record.move("armed", "going"):
             arm(self.paths, self.record, self.namespace, self.pod, self.names, self.mode)
+            self._armed = True
             self.record.move("armed", "going")
         self._committed = True
         self._wait_for_gates()
