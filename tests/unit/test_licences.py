@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMENTED = {".py", ".yml", ".yaml", ".sh", ".toml", ".cfg", ".j2", ".conf", ".service", ".c", ".txt"}
+COMMENTED = {".py", ".yml", ".yaml", ".sh", ".toml", ".cfg", ".conf", ".service", ".c", ".txt"}
 SPDX = re.compile(r"SPDX-License-Identifier: ([A-Za-z0-9.-]+)")
 
 
