@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 
-from .._common.errors import NotFound, PodferryError
+from .._common.errors import NotFound
 from .._common.files import read_json
 from .._runtime.cgroup import Cgroup
-from . import paths
+from . import paths, thaw
 from .arrival import give_up
 from .journal import THAW_BY_GUARD, Journal
 from .record import Record
@@ -36,12 +36,7 @@ def main(run: str, role: str) -> int:
 def guard_source(journal: Journal) -> None:
     """Thaw the source when its ferry died before the go; after it only the target's record knows who may run."""
     if journal.state in THAW_BY_GUARD:
-        failed: list[PodferryError] = []
-        for item in journal.data["containers"]:
-            try:
-                Cgroup.at(str(item["cgroup"])).thaw()
-            except PodferryError as error:
-                failed.append(error)
+        failed = thaw.run_again(journal.data)
         if failed:
             raise failed[0]
         journal.write("aborted", error={"type": "ferry_lost", "message": "the source's ferry died; its guard thawed the pod",

@@ -14,7 +14,7 @@ from .._common.errors import InvalidInput, NotFound, StateConflict
 from .._common.files import read_json
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
-from . import paths, units
+from . import paths, thaw, units
 from .arrival import give_up
 from .journal import Journal, all_runs
 from .record import Record
@@ -78,9 +78,14 @@ def thaw_source(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> None:
         raise StateConflict("the source is thawed only on the proof that the target's record is aborted")
     if journal.state not in ("in_doubt", "go_given", "relinquished", "aborted"):
         raise StateConflict(f"the source of run {place.run} is {journal.state}: it cannot be thawed")
-    for item in journal.data["containers"]:
-        Cgroup.at(str(item["cgroup"])).thaw()
+    _thaw(journal)
     journal.write("aborted")
+
+
+def _thaw(journal: Journal) -> None:
+    failed = thaw.run_again(journal.data)
+    if failed:
+        raise failed[0]
 
 
 def settle(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> None:
@@ -126,8 +131,7 @@ def _finish_source(place: paths.RunPaths, journal: Journal, runner: Runner) -> N
         )
     if journal.state not in ("relinquished", "committed", "killed"):
         units.stop(place, "source", runner)  # its guard thaws
-        for item in journal.data["containers"]:
-            Cgroup.at(str(item["cgroup"])).thaw()
+        _thaw(journal)
         return
     units.stop(place, "source", runner)
     kill_source(place)

@@ -23,10 +23,10 @@ from .._common.errors import (
 )  # fmt: skip
 from .._criu.dump import DUMP_LOG, Dump, log_tail
 from .._runtime import container as containers
-from .._runtime import oci
+from .._runtime import oci, quota
 from .._runtime.inspect import established_connections, foreign_processes
 from .._runtime.process import Runner
-from . import logs, tls, tree
+from . import logs, thaw, tls, tree
 from .base import Ferry
 from .control import Message, Peer, Server
 from .link import Link, clock_offset
@@ -194,8 +194,11 @@ class SourceFerry(Ferry):
         """Freeze all containers, without guests from ``kubectl exec`` or an exec probe in them."""
         self.enter("freeze")
         self._freeze_deadline = time.monotonic() + self.deadlines.freeze
+        # Entered before it is done: whoever puts it back must know even if we die in between.
+        quotas = {path: value for item in self._containers for path, value in quota.read(item.pid).items()}
         for attempt in range(_FOREIGN_TRIES):
-            self.journal.write("freezing")
+            self.journal.write("freezing", quotas=quotas)
+            quota.lift(quotas)
             self._freeze_ns = min(item.cgroup.freeze(5.0) for item in self._containers)
             guests = [guest for item in self._containers for guest in foreign_processes(item)]
             if not guests:
@@ -357,14 +360,8 @@ class SourceFerry(Ferry):
 
     def _thaw(self) -> None:
         """Thaw everything that we may have frozen; one that refuses does not keep the others frozen."""
-        failed: list[PodferryError] = []
-        for item in self._containers:
-            try:
-                item.cgroup.thaw()
-            except PodferryError as error:
-                failed.append(error)
-        if failed:
-            self.emit("warning", message=failed[0].message, remedy=failed[0].remedy)
+        for error in thaw.run_again(self.journal.data):
+            self.emit("warning", message=error.message, remedy=error.remedy)
 
     def _say_end(
         self, outcome: str, error: PodferryError | None, downtime: float | None, target_phases: t.Any, **more: t.Any

@@ -29,7 +29,7 @@ from .._criu import restore as criu_restore
 from .._criu.dump import log_tail
 from .._criu.log import explain
 from .._runtime import container as containers
-from .._runtime import oci
+from .._runtime import oci, quota
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
 from . import logs, paths, tls, tree
@@ -368,8 +368,13 @@ class TargetFerry(Ferry):
         frozen = self.paths.mark("frozen", name)
         failed = self.paths.mark("action-failed", name)
         started = os.path.join(paths.claim(gate.identifier), "started")
+        quota_files = quota.files_of_config(gate.config)
+        quotas: quota.Quotas = {}
         while not os.path.exists(started):
             self.pump()
+            if not quotas:
+                quotas = quota.read_files(quota_files)  # the runtime has just made the cgroup
+                quota.lift(quotas)
             if os.path.exists(failed):
                 raise RestoreFailed(f"container {name} could not be frozen at its restore: {read_text(failed).strip()}")
             if gate.ended() and not os.path.exists(frozen):
@@ -384,6 +389,7 @@ class TargetFerry(Ferry):
         if not os.path.exists(frozen):
             raise RestoreFailed(f"container {name} was started without having been frozen")
         self._check_frozen(name, gate)
+        quota.put_back(quotas)
 
     def _folder(self, name: str) -> str:
         if self.mode == "undo":
