@@ -19,7 +19,7 @@ extends_documentation_fragment:
 options:
   containers:
     description:
-      - Also list the containers that run on the node, and with which runtime they were created.
+      - Also list the containers that run on the node, with which runtime they were created, and the migrations under way.
     type: bool
     default: false
 requirements:
@@ -123,13 +123,22 @@ containers:
     podferry:
       description: Whether it was created by the handler C(podferry).
       type: bool
+runs:
+  description: Migrations that have a state on the node. They are under way, or ended in a crash and the next run removes them.
+  returned: when O(containers=true)
+  type: list
+  elements: str
 """
 
+import glob
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._runtime import cri, facts, process, running
+
+RUNS = "/run/podferry/runs"
 
 
 def main() -> None:
@@ -142,6 +151,7 @@ def main() -> None:
         result["containers"] = [
             {"id": container.id, "pid": container.pid, "podferry": _is_ours(container.program)} for container in listed
         ]
+        result["runs"] = [os.path.basename(path) for path in sorted(glob.glob(f"{RUNS}/*"))]
     module.exit_json(**result)
 
 

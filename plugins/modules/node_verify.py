@@ -1,0 +1,147 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_verify
+short_description: Prove a node by a real dump and a real frozen restore
+version_added: 0.1.0
+description:
+  - Starts a small counting process in a container of its own, freezes and dumps it, kills it, restores it so that it stands frozen, checks
+    that it stands, thaws it, and checks that it counts on with the very next number.
+  - It goes the way of a migrated pod, with the installed action script and the OCI runtime of the node, but without the container runtime
+    and without the cluster. Nothing of it is left on the node.
+extends_documentation_fragment:
+  - podferry.live._attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - In check mode the facts are compared only; nothing is started.
+  diff_mode:
+    support: N/A
+    details:
+      - The module changes nothing that stays.
+  idempotent:
+    support: full
+options:
+  path:
+    description:
+      - Folder on a tmpfs for the proof's files.
+    type: path
+    default: /run/podferry
+requirements:
+  - root on the node, prepared by role P(podferry.live.node#role)
+seealso:
+  - module: podferry.live.node_info
+author:
+  - The podferry.live authors (@podferry)
+"""
+
+EXAMPLES = r"""
+- name: Prove the node
+  podferry.live.node_verify:
+  register: proof
+
+- name: Show what it took
+  ansible.builtin.debug:
+    msg: "dump {{ proof.proof.dump_ms }} ms, restore {{ proof.proof.restore_ms }} ms"
+"""
+
+RETURN = r"""
+proof:
+  description: What was measured; null in check mode.
+  returned: success
+  type: dict
+  contains:
+    dump_ms:
+      description: Duration of the dump in milliseconds.
+      type: float
+    restore_ms:
+      description: Duration of the restore, until the process stands frozen, in milliseconds.
+      type: float
+    image_bytes:
+      description: Size of CRIU's images.
+      type: int
+    ticks:
+      description: How far the process counted before the freeze, and how far after the thaw.
+      type: dict
+features:
+  description: What CRIU says of optional features of itself and of the kernel.
+  returned: success
+  type: dict
+  sample: {mem_dirty_track: false, uffd: true}
+facts:
+  description: The node's facts, as M(podferry.live.node_info) returns them.
+  returned: success
+  type: dict
+phase:
+  description: The step that failed, one of start, freeze, dump, kill, restore and thaw.
+  returned: failure
+  type: str
+"""
+
+import os
+import typing as t
+import uuid
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._common.errors import PodferryError
+from ..module_utils._node import proof
+from ..module_utils._runtime import facts, process
+
+BOOTSTRAP = "Run playbooks/bootstrap.yml for this node."
+ACTION = "/usr/local/libexec/podferry/podferry-action"
+
+
+def requirements(found: dict[str, t.Any]) -> None:
+    """Check what the proof itself needs.
+
+    :raises PodferryError: something is missing.
+    """
+    criu, runtime = found["criu"], found["runtime"]
+    if not criu["path"] or not criu["check_ok"]:
+        raise PodferryError(criu["check"] or "criu check fails", BOOTSTRAP, "facts")
+    if not runtime["runc"]["path"]:
+        raise PodferryError(runtime["error"] or "the container runtime has no runc", BOOTSTRAP, "facts")
+    if not runtime["handler"]:
+        raise PodferryError(f"{runtime['engine']} has no handler podferry", BOOTSTRAP, "facts")
+    if not runtime["answers"]:
+        raise PodferryError(f"the CRI of {runtime['engine']} does not answer", "Look at its journal.", "facts")
+    if not os.access(ACTION, os.X_OK) or found["engine"] is None:
+        raise PodferryError("podferry's code is not installed", BOOTSTRAP, "facts")
+
+
+def verify(module: AnsibleModule) -> dict[str, t.Any]:
+    """Prove the node."""
+    found = facts.collect(process.run)
+    requirements(found)
+    runtime, criu = found["runtime"], found["criu"]["path"]
+    result: dict[str, t.Any] = {"changed": False, "facts": found, "features": proof.features(criu), "proof": None}
+    if not module.check_mode:
+        tools = proof.Tools(runtime["runc"]["path"], criu, ACTION, runtime["cgroup_driver"] == "systemd")
+        folder = os.path.join(module.params["path"], f"verify-{uuid.uuid4().hex[:12]}")
+        with proof.Proof(tools, folder) as attempt:
+            result["proof"] = attempt.run()
+    return result
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"path": {"type": "path", "default": "/run/podferry"}},
+        supports_check_mode=True,
+    )
+    try:
+        result = verify(module)
+    except PodferryError as error:
+        where = f" ({error.phase})" if error.phase else ""
+        module.fail_json(msg=f"{error.message}{where}. {error.remedy}".strip(), **error.to_dict())
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
