@@ -7,19 +7,29 @@
 from __future__ import annotations
 
 import os
+import typing as t
 
 from .._common.files import write_atomic
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def environment(folder: str) -> dict[str, str]:
+def environment(folder: str, options: t.Sequence[str] = ()) -> dict[str, str]:
     """The environment for a dump or a restore: CRIU takes the options that runc has no flag for from a file in ``folder``.
 
-    Without a network lock nothing is left in the pod's network namespace if CRIU is killed; no connection is carried, so
-    nothing is lost by it. This option must come this way: CRIU 4.1 crashes when it stands in the file that runc names to
-    it (annotation ``org.criu.config``), and runc 1.1 has no flag for it.
+    Always without a network lock: nothing is left in the pod's network namespace if CRIU is killed, and as no connection
+    is carried, nothing is lost by it.
+
+    The file is CRIU's default configuration for this one call, not the one that runc names to it (annotation
+    ``org.criu.config``): there, CRIU 4.1 crashes on ``network-lock`` and runs each stage of an action script twice.
+
+    :param options: more lines of CRIU's configuration.
     """
-    path = os.path.join(folder, "criu-defaults.conf")
-    write_atomic(path, "network-lock skip\n")
+    path = os.path.join(folder, "criu.conf")
+    write_atomic(path, "\n".join(["network-lock skip", *options]) + "\n")
     return {"PATH": PATH, "CRIU_CONFIG_FILE": path}
+
+
+def restore_options(action: str) -> list[str]:
+    """The options of a restore that ends frozen: connections end, and ``action`` is called at each stage."""
+    return ["tcp-close", f"action-script {action}"]

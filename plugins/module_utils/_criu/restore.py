@@ -88,11 +88,6 @@ def restore_argv(runtime: str, call: CreateCall, images: str, work: str, config:
     return [*words, *call.kept_words, call.identifier]
 
 
-def write_config(path: str, action: str) -> None:
-    """Write CRIU's configuration for the restore: connections end, and the script that freezes."""
-    write_atomic(path, f"tcp-close\naction-script {action}\n")
-
-
 def write_arrival(images: str, run_directory: str, name: str, identifier: str) -> None:
     """Tell the action script which container it freezes, and where it puts CRIU meanwhile."""
     if is_unified():

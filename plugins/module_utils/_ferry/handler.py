@@ -18,7 +18,7 @@ import typing as t
 
 from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
 from .._common.files import read_json, write_json
-from .._criu.environment import environment
+from .._criu.environment import environment, restore_options
 from .._criu.restore import CreateCall, parse_create, restore_argv
 from .._runtime import oci
 from . import paths
@@ -60,8 +60,7 @@ def _decide(runtime: str, call: CreateCall) -> Restore | None:
 
     :raises PodferryError: it must not be created at all.
     """
-    config_path = os.path.join(call.bundle, "config.json")
-    config = read_json(config_path)
+    config = read_json(os.path.join(call.bundle, "config.json"))
     owner = oci.identity(config)
     marked = oci.ARRIVAL in (config.get("annotations") or {})
     if owner is None or owner.sandbox:
@@ -85,10 +84,8 @@ def _decide(runtime: str, call: CreateCall) -> Restore | None:
     answer = _wait(run, owner, call)
     if Record(run.directory).state() not in ("armed", "going"):
         raise StateConflict("the arrival was given up while its container was created")
-    config.setdefault("annotations", {})[oci.CRIU_CONFIG] = answer["criu_config"]
-    write_json(config_path, config, mode=0o600)
     argv = restore_argv(runtime, call, answer["images"], answer["work"], config)
-    return Restore(argv, {**os.environ, **environment(answer["work"])})
+    return Restore(argv, {**os.environ, **environment(answer["work"], restore_options(paths.ACTION))})
 
 
 def _bind(run: paths.RunPaths, owner: oci.Identity, identifier: str) -> None:

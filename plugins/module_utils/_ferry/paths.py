@@ -50,7 +50,6 @@ class RunPaths:
         self.journal = os.path.join(self.directory, "journal.json")
         self.control = os.path.join(self.directory, "control.sock")
         self.images = os.path.join(self.directory, "images")
-        self.criu_config = os.path.join(self.directory, "criu.conf")
 
     def create(self) -> None:
         """Make the run's directory.

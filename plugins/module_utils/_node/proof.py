@@ -24,7 +24,7 @@ import typing as t
 from .._common.errors import CommandFailed, DeadlineExceeded, FreezeFailed, PodferryError, RestoreFailed
 from .._common.files import read_text, write_json
 from .._criu import dump, restore
-from .._criu.environment import environment
+from .._criu.environment import environment, restore_options
 from .._criu.log import explain
 from .._runtime import oci
 from .._runtime.cgroup import ROOT, Cgroup
@@ -197,10 +197,8 @@ class Proof:
         return took, images
 
     def _restore(self, images: str, frozen_at: int) -> tuple[float, Cgroup]:
-        criu_config = os.path.join(self._folder, "criu.conf")
-        restore.write_config(criu_config, self._tools.action)
         restore.write_arrival(images, self._folder, "verify", self._target)
-        config = self._write_bundle(self._target, "target", {oci.CRIU_CONFIG: criu_config})
+        config = self._write_bundle(self._target, "target")
         pid_file = os.path.join(self._folder, "target", "pid")
         call = restore.CreateCall(
             global_words=self._global_words(),
@@ -210,9 +208,10 @@ class Proof:
             log="",
         )
         work = os.path.join(self._folder, "work")
+        options = environment(work, restore_options(self._tools.action))
         began = time.monotonic()
         try:
-            self._execute(restore.restore_argv(self._tools.runtime, call, images, work, config), environment(work))
+            self._execute(restore.restore_argv(self._tools.runtime, call, images, work, config), options)
         except CommandFailed as error:
             reason = explain(os.path.join(work, restore.RESTORE_LOG)) or error.message
             raise RestoreFailed(
@@ -255,10 +254,8 @@ class Proof:
     def _bundle(self, name: str) -> str:
         return os.path.join(self._folder, name)
 
-    def _write_bundle(self, identifier: str, name: str, annotations: dict[str, str] | None = None) -> dict[str, t.Any]:
+    def _write_bundle(self, identifier: str, name: str) -> dict[str, t.Any]:
         config = bundle_config(self._folder, identifier, self._tools.systemd_cgroup)
-        if annotations:
-            config["annotations"] = annotations
         write_json(os.path.join(self._bundle(name), "config.json"), config)
         return config
 

@@ -14,7 +14,6 @@ import typing as t
 
 from .._common.errors import InvalidInput
 
-CRIU_CONFIG = "org.criu.config"
 ARRIVAL = "podferry.live/arrival"
 
 
