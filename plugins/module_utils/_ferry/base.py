@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import typing as t
@@ -105,6 +106,25 @@ class Ferry:
             }
         )  # fmt: skip
 
+    def peer(self) -> Link:
+        """The connection to the other ferry.
+
+        :raises StateConflict: there is none yet.
+        """
+        if self.link is None:
+            raise StateConflict("the ferries are not connected")
+        return self.link
+
+    def context(self) -> dict[str, t.Any]:
+        """What the controller wants to find again if it is lost: opaque here, kept in the journal.
+
+        :raises InvalidInput: it is not an object, or larger than 64 KiB.
+        """
+        context = self.config.get("context") or {}
+        if not isinstance(context, dict) or len(json.dumps(context)) > 65536:
+            raise InvalidInput("the run's context must be an object of at most 64 KiB")
+        return context
+
     def enter(self, phase: str) -> None:
         """Begin a phase and say so."""
         self.phases.enter(phase)
@@ -148,7 +168,14 @@ class Ferry:
             peer.subscribed = True
             peer.answer(request, {"state": self.journal.state, "phase": self.phases.current})
         elif operation == "status":
-            peer.answer(request, {"state": self.journal.state, "phase": self.phases.current})
+            peer.answer(
+                request,
+                {
+                    "state": self.journal.state,
+                    "phase": self.phases.current,
+                    "controlled": self.server.controlled(),
+                },
+            )
         else:
             handler = getattr(self, f"on_{operation}", None) if isinstance(operation, str) else None
             if handler is None:

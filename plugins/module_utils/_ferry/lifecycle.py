@@ -10,14 +10,21 @@ import os
 import shutil
 import typing as t
 
-from .._common.errors import InvalidInput, NotFound, StateConflict
+from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
 from .._common.files import read_json
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
 from . import paths, thaw, units
 from .arrival import give_up
+from .control import Client
 from .journal import Journal, all_runs
 from .record import Record
+
+_SHOWN = (
+    "role", "state", "mode", "namespace", "pod", "uid", "target_pod", "source_pod", "source_node", "target_node",
+    "containers", "downtime_ms", "freeze_ns", "error", "context",
+)  # fmt: skip
+"""What of a journal a controller gets to see."""
 
 
 def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = paths.STATE) -> list[dict[str, t.Any]]:
@@ -30,13 +37,28 @@ def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = pa
         if pod and pod not in (data.get("pod"), data.get("target_pod"), data.get("source_pod")):
             continue
         role = str(data.get("role"))
-        entry = {name: data.get(name) for name in ("run", "role", "state", "mode", "namespace", "pod", "uid", "target_pod", "source_pod", "target_node", "containers", "downtime_ms", "freeze_ns", "error")}  # fmt: skip
+        entry = {name: data.get(name) for name in _SHOWN}
         entry["run"] = place.run
         entry["alive"] = units.alive(place, role, runner)
+        entry["controlled"] = entry["alive"] and _controlled(place)
         if role == "target":
             entry["record"] = record_of(place)
         found.append(entry)
     return found
+
+
+def _controlled(place: paths.RunPaths) -> bool:
+    """Whether some controller listens to the ferry of this run."""
+    try:
+        client = Client(place.control, timeout=5.0)
+    except NotFound:
+        return False
+    try:
+        return bool(client.ask({"op": "status", "id": 1}).get("controlled"))
+    except PodferryError:
+        return False
+    finally:
+        client.close()
 
 
 def record_of(place: paths.RunPaths) -> dict[str, t.Any]:

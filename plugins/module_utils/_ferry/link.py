@@ -165,7 +165,7 @@ def clock_offset(link: Link, rounds: int = 8) -> tuple[int, float]:
 
     :returns: (their clock minus ours in ns, the shortest round trip in ms).
     """
-    best, offset = None, 0
+    best, offset = float("inf"), 0
     for number in range(rounds):
         sent = time.monotonic_ns()
         link.send("ping", n=number)
@@ -173,7 +173,6 @@ def clock_offset(link: Link, rounds: int = 8) -> tuple[int, float]:
         now = time.monotonic_ns()
         if answer is None or answer["m"] != "pong" or answer.get("n") != number:
             raise LinkLost("the other node does not answer pings")
-        if best is None or now - sent < best:
+        if now - sent < best:
             best, offset = now - sent, int(answer["t"]) - (sent + now) // 2
-    assert best is not None
-    return offset, best / 1e6
+    return int(offset), best / 1e6

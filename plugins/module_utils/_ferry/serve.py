@@ -47,7 +47,7 @@ def main(run: str, role: str) -> int:
         try:
             ferry.pump()
         except PodferryError as error:
-            print(error.message, file=sys.stderr)
+            sys.stderr.write(error.message + "\n")
         select.select([server.wake], [], [], 0.1)
         if role == "source" or server.wake < 0:
             break

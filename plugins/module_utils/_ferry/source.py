@@ -90,8 +90,9 @@ class SourceFerry(Ferry):
         self._relinquish = (peer, request)
 
     def on_gone(self, peer: Peer) -> None:
-        """Without a controller nobody would say go: run on. After go nothing changes."""
-        if peer.subscribed and self._go is None and not self.server.controlled():
+        """Without a controller nobody would say go, or relinquish: run on. After that nothing changes."""
+        awaited = self._go is None or (self.mode == "successor" and self._relinquish is None)
+        if peer.subscribed and awaited and not self.server.controlled():
             self._cancelled = True
 
     def _watch(self) -> None:
@@ -112,6 +113,7 @@ class SourceFerry(Ferry):
             "prepared", run=self.paths.run, role=self.role, mode=self.mode, namespace=self.config["namespace"],
             pod=self.config["pod"], uid=self.config["uid"], target_pod=self.config.get("target_pod", self.config["pod"]),
             target_node=self.config.get("target_node", ""), tcp=self.tcp,
+            source_node=self.config.get("source_node", ""), context=self.context(),
             containers=[{"name": item.name, "id": f"{'containerd' if item.engine == 'containerd' else 'cri-o'}://{item.id}",
                          "cgroup": item.cgroup.path} for item in self._containers],
         )  # fmt: skip
@@ -133,7 +135,7 @@ class SourceFerry(Ferry):
             self._wait_for_go()
             if self.mode == "twin":
                 self.enter("wait_for_target")
-                self._link().send("expect_claim")
+                self.peer().send("expect_claim")
                 self._expect("claimed", self.deadlines.claim)
             self._freeze()
             self._dump_and_send()
@@ -143,10 +145,6 @@ class SourceFerry(Ferry):
                 self._give_up()
         except (PodferryError, OSError) as error:
             self._end_badly(error if isinstance(error, PodferryError) else LinkLost(f"{type(error).__name__}: {error}"))
-
-    def _link(self) -> Link:
-        assert self.link is not None
-        return self.link
 
     def _expect(self, kind: str, timeout: float) -> Message:
         """Wait for a message of ``kind`` from the target.
@@ -158,11 +156,11 @@ class SourceFerry(Ferry):
         while time.monotonic() < deadline:
             self._watch()
             message = None
-            if self._link().readable(0.02, self.server.wake):
-                message = self._link().message(0.0)
+            if self.peer().readable(0.02, self.server.wake):
+                message = self.peer().message(0.0)
             else:
-                self._link().beat()
-                self._link().check_alive()
+                self.peer().beat()
+                self.peer().check_alive()
             if message is None:
                 continue
             if message["m"] == kind:
@@ -179,11 +177,11 @@ class SourceFerry(Ferry):
         deadline = time.monotonic() + self.deadlines.idle
         while self._go is None:
             self._watch()
-            message = self._link().message(0.0) if self._link().readable(0.05, self.server.wake) else None
+            message = self.peer().message(0.0) if self.peer().readable(0.05, self.server.wake) else None
             if message is not None:
                 raise TargetGaveUp.because(message.get("error"))
-            self._link().beat()
-            self._link().check_alive()
+            self.peer().beat()
+            self.peer().check_alive()
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"no go came within {self.deadlines.idle:g} s")
         peer, request = self._go
@@ -219,7 +217,7 @@ class SourceFerry(Ferry):
     def _dump_and_send(self) -> None:
         """Dump every container and send what is written while it is written."""
         self.enter("dump")
-        link = self._link()
+        link = self.peer()
         self._sender = sender = Sender(link, self.paths.images)
         for item in self._containers:
             os.makedirs(self.paths.container(item.name), mode=0o700)
@@ -254,7 +252,7 @@ class SourceFerry(Ferry):
 
     def _during_transfer(self) -> None:
         self._watch()
-        link = self._link()
+        link = self.peer()
         while link.readable(0.0):
             message = link.message(0.0)
             if message is None:
@@ -292,7 +290,7 @@ class SourceFerry(Ferry):
         self._watch()
         self._cancellable = False
         self.journal.write("go_given")
-        self._link().send("go")
+        self.peer().send("go")
         try:
             answer = self._expect("resumed", self.deadlines.settle)
         except TargetGaveUp:
@@ -312,12 +310,12 @@ class SourceFerry(Ferry):
         while self._relinquish is None:
             self._watch()
             self._during_transfer()
-            self._link().readable(0.02, self.server.wake)
+            self.peer().readable(0.02, self.server.wake)
         peer, request = self._relinquish
         self._verify_still()
         self._cancellable = False
         self.journal.write("go_given")
-        self._link().send("relinquish")
+        self.peer().send("relinquish")
         try:
             self._expect("relinquished", self.deadlines.settle)
         except TargetGaveUp:
@@ -371,6 +369,6 @@ class SourceFerry(Ferry):
         self.emit(
             "end", outcome=outcome, phase=self.phases.current, error=error.to_dict() if error else None,
             downtime_ms=downtime, freeze_t=self._freeze_ns, phases=self.phases.entries(), target_phases=target_phases,
-            bytes={"wire": self._link().sent if self.link else 0, "files": self._sender.bytes if self._sender else 0},
+            bytes={"wire": self.peer().sent if self.link else 0, "files": self._sender.bytes if self._sender else 0},
             **more,
         )  # fmt: skip

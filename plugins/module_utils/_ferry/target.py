@@ -142,6 +142,8 @@ class TargetFerry(Ferry):
         self.journal.write(
             "prepared", run=self.paths.run, role=self.role, mode=self.mode, namespace=self.namespace, pod=self.pod,
             source_pod=self.config.get("source_pod", self.pod), containers=self.names,
+            source_node=self.config.get("source_node", ""), target_node=self.config.get("target_node", ""),
+            context=self.context(),
         )  # fmt: skip
         if self.mode == "undo":
             return {"port": 0}
@@ -176,32 +178,30 @@ class TargetFerry(Ferry):
                 error if isinstance(error, PodferryError) else RestoreFailed(f"{type(error).__name__}: {error}")
             )
 
-    def _link(self) -> Link:
-        assert self.link is not None
-        return self.link
-
     def _accept(self) -> None:
-        assert self._listener is not None
+        listener = self._listener
+        if listener is None:
+            raise StateConflict("the target does not listen")
         keys = tls.Keys.from_dict(self.config["tls"])
         deadline = time.monotonic() + self.deadlines.idle
         while self.link is None:
             self._watch()
-            ready, _w, _x = select.select([self._listener.fileno(), self.server.wake], [], [], 0.5)
-            if self._listener.fileno() in ready:
+            ready, _w, _x = select.select([listener.fileno(), self.server.wake], [], [], 0.5)
+            if listener.fileno() in ready:
                 try:
-                    self.link = Link(tls.accept(keys, self._listener, 5.0), self.deadlines.silence)
+                    self.link = Link(tls.accept(keys, listener, 5.0), self.deadlines.silence)
                 except OSError:
                     continue  # a port scanner or somebody without this run's key
             if not self.server.controlled() or time.monotonic() > deadline:
                 raise DeadlineExceeded("the source's ferry did not connect")
-        self._listener.close()
+        listener.close()
         hello = self._next(self.deadlines.silence)
         if hello["m"] != "hello" or hello.get("run") != self.paths.run or hello.get("mode") != self.mode:
             raise InvalidInput("the ferry that connected belongs to another run")
         self._destinations = {str(item["name"]): list(item["destinations"]) for item in hello["containers"]}
         if sorted(self._destinations) != sorted(self.names):
             raise InvalidInput("the source's containers are not those that were announced")
-        self._link().send("hello")
+        self.peer().send("hello")
 
     def _next(self, timeout: float) -> Message:
         """The next message from the source.
@@ -212,12 +212,12 @@ class TargetFerry(Ferry):
         while True:
             self._watch()
             self._look_after_gates()
-            if self._link().readable(0.05, self.server.wake):
-                message = self._link().message(0.0)
+            if self.peer().readable(0.05, self.server.wake):
+                message = self.peer().message(0.0)
                 if message is not None:
                     return self._checked(message)
-            self._link().beat()
-            self._link().check_alive()
+            self.peer().beat()
+            self.peer().check_alive()
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"nothing came from the source for {timeout:g} s")
 
@@ -254,7 +254,7 @@ class TargetFerry(Ferry):
         """Take everything that the source sends, up to its manifest."""
         limit = int(self.config["need_bytes"])
         receiver = Receiver(self.paths.images, self.names, limit)
-        link = self._link()
+        link = self.peer()
         claimed_said = False
         while True:
             self._watch()
@@ -287,7 +287,7 @@ class TargetFerry(Ferry):
 
     def _run_twin(self) -> None:
         self._restore_all()
-        self._link().send("ready", phases=self.phases.entries())
+        self.peer().send("ready", phases=self.phases.entries())
         self.enter("ready")
         message = self._next(self.deadlines.freeze)
         if message["m"] != "go":
@@ -300,7 +300,7 @@ class TargetFerry(Ferry):
         self._resumed(downtime)
 
     def _run_successor(self) -> None:
-        self._link().send("data_ok")
+        self.peer().send("data_ok")
         self.enter("data_ready")
         message = self._next(self.deadlines.freeze)
         if message["m"] != "relinquish":
@@ -329,7 +329,7 @@ class TargetFerry(Ferry):
     def _tell_source(self, kind: str, **fields: t.Any) -> None:
         """After the commit the source's ferry only wants to know; its loss changes nothing."""
         try:
-            self._link().send(kind, **fields)
+            self.peer().send(kind, **fields)
         except LinkLost:
             self.emit("warning", message="the source could not be told; the next run of the play tells it", remedy="")
 

@@ -33,7 +33,6 @@ class Sender:
         self._sent: Manifest = {}
         self._open: _Growing | None = None
         self.bytes = 0
-        self.largest_gap = 0
 
     def growing(self, container: str) -> bool:
         """Send what has been added to the page files of ``container`` since the last call; False when that was nothing."""
@@ -41,8 +40,7 @@ class Sender:
         moved = False
         for name in self._pages(folder):
             if self._open is None or self._open.name != name:
-                if self._open is not None:
-                    self._finish()
+                self._finish()
                 self._open = _Growing(name, os.path.join(self._root, name))
                 self._link.send("file", name=name)
             moved = self._advance() or moved
@@ -56,29 +54,29 @@ class Sender:
         return [name for name in names if name not in self._sent]
 
     def _advance(self) -> bool:
-        assert self._open is not None
         moved = False
-        while True:
+        while self._open is not None:
             block = self._open.stream.read(BLOCK)
             if not block:
-                return moved
+                break
             self._open.digest.update(block)
             self._link.send_data(block)
             self._open.size += len(block)
             self.bytes += len(block)
             moved = True
+        return moved
 
     def _finish(self) -> None:
-        assert self._open is not None
         self._advance()
+        if self._open is None:
+            return
         self._open.stream.close()
         self._sent[self._open.name] = {"size": self._open.size, "sha256": self._open.digest.hexdigest()}
         self._open = None
 
     def file(self, name: str) -> None:
         """Send one file that is complete."""
-        if self._open is not None:
-            self._finish()
+        self._finish()
         self._open = _Growing(name, os.path.join(self._root, name))
         self._link.send("file", name=name)
         self._finish()
@@ -86,8 +84,7 @@ class Sender:
     def rest(self, container: str) -> None:
         """Send what is left of ``container`` once its dump has ended."""
         self.growing(container)
-        if self._open is not None:
-            self._finish()
+        self._finish()
         folder = f"{container}/criu"
         for base in sorted(_names(os.path.join(self._root, folder))):
             name = f"{folder}/{base}"

@@ -188,9 +188,9 @@ def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         os.mkfifo(path)
     elif member.isreg():
         source = tar.extractfile(member)
-        assert source is not None
         with open(path, "xb") as sink:
-            shutil.copyfileobj(source, sink, 1 << 20)
+            if source is not None:
+                shutil.copyfileobj(source, sink, 1 << 20)
     else:
         raise InvalidInput(f"{member.name} is of a type that we never send")
     os.chown(path, member.uid, member.gid, follow_symlinks=False)
