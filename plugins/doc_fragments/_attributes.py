@@ -13,11 +13,6 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options: {}
 attributes:
-  action_group:
-    description: Use C(group/podferry.live.podferry) in C(module_defaults) to set defaults for this module.
-    support: full
-    membership:
-      - podferry.live.podferry
   check_mode:
     description: Can run in C(check_mode) and return changed status prediction without modifying target.
   diff_mode:
@@ -41,4 +36,15 @@ attributes:
     support: full
     details:
       - This action does not modify state.
+"""
+
+    # Modules that talk to the cluster. The others would refuse the kubeconfig that a play sets for the whole group.
+    CLUSTER = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/podferry.live.podferry) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - podferry.live.podferry
 """

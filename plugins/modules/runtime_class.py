@@ -16,6 +16,7 @@ description:
   - Works on the controller, through the Kubernetes API.
 extends_documentation_fragment:
   - podferry.live._attributes
+  - podferry.live._attributes.cluster
 attributes:
   check_mode:
     support: full
