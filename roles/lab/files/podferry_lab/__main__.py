@@ -34,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> dict[str, object]:
     if arguments.command == "root":
-        path, built = roots.ensure(arguments.cache, "node", arguments.suite, arguments.mirror, arguments.packages, strip=False)
+        path, built = roots.ensure(
+            arguments.cache, "node", arguments.suite, arguments.mirror, arguments.packages, strip=False
+        )
         return {"changed": built, "path": path}
     if arguments.command == "images":
         return oci.ensure(arguments.cache, arguments.suite, arguments.mirror, arguments.packages)

@@ -14,6 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from . import linux
@@ -45,7 +46,7 @@ def hierarchies() -> list[Hierarchy]:
     if is_v2():
         return [Hierarchy(ROOT, "")]
     found = []
-    with open("/proc/self/mountinfo", encoding="utf-8") as handle:
+    with Path("/proc/self/mountinfo").open(encoding="utf-8") as handle:
         for line in handle:
             left, _dash, right = line.rstrip("\n").partition(" - ")
             fstype, _source, super_options = right.split(" ")[:3]
@@ -59,7 +60,15 @@ def hierarchies() -> list[Hierarchy]:
 
 def _selects(word: str) -> bool:
     """Whether a v1 mount option names the hierarchy rather than tuning it."""
-    return word.startswith("name=") or word not in ("rw", "ro", "xattr", "noprefix", "clone_children", "release_agent", "none")
+    return word.startswith("name=") or word not in (
+        "rw",
+        "ro",
+        "xattr",
+        "noprefix",
+        "clone_children",
+        "release_agent",
+        "none",
+    )
 
 
 def name_of(lab: str, machine: str) -> str:
@@ -90,12 +99,12 @@ def existing(lab: str, machine: str = "") -> list[str]:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as handle:
+    with Path(path).open("w", encoding="ascii") as handle:
         handle.write(text)
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="ascii") as handle:
+    with Path(path).open(encoding="ascii") as handle:
         return handle.read().strip()
 
 

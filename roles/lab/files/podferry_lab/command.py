@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 
 class LabError(Exception):
@@ -15,8 +16,10 @@ def run(*argv: str, stdin: str | None = None, log: str | None = None, env: dict[
     """Run a program and return its output. Output goes to file ``log`` when given. Raises LabError."""
     try:
         if log:
-            with open(log, "ab") as handle:
-                subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=handle, stderr=subprocess.STDOUT, check=True, env=env)
+            with Path(log).open("ab") as handle:
+                subprocess.run(
+                    argv, stdin=subprocess.DEVNULL, stdout=handle, stderr=subprocess.STDOUT, check=True, env=env
+                )
             return ""
         done = subprocess.run(argv, input=stdin or "", capture_output=True, text=True, check=True, env=env)
         return done.stdout
@@ -28,5 +31,5 @@ def run(*argv: str, stdin: str | None = None, log: str | None = None, env: dict[
 
 
 def _tail(path: str, lines: int = 15) -> str:
-    with open(path, encoding="utf-8", errors="replace") as handle:
+    with Path(path).open(encoding="utf-8", errors="replace") as handle:
         return f"see {path}, which ends with:\n" + "".join(handle.readlines()[-lines:])

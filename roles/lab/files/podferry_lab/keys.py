@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from . import command
 from .spec import File, Lab, Machine
@@ -17,7 +18,7 @@ def _host_key(lab: Lab, machine: Machine) -> str:
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="ascii") as handle:
+    with Path(path).open(encoding="ascii") as handle:
         return handle.read()
 
 
@@ -30,7 +31,7 @@ def ensure(lab: Lab) -> bool:
     known = "".join(f"{machine.name} {_read(_host_key(lab, machine) + '.pub')}" for machine in lab.machines)
     path = f"{lab.state}/known_hosts"
     if not os.path.exists(path) or _read(path) != known:
-        with open(path, "w", encoding="ascii") as handle:
+        with Path(path).open("w", encoding="ascii") as handle:
             handle.write(known)
         changed = True
     return changed

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 import traceback
+from pathlib import Path
 
 from . import cgroups, command, keys, linux, network, process, ssh
 from .spec import File, Lab, Machine
@@ -62,7 +63,9 @@ def ensure(lab: Lab, machine: Machine, timeout: float = 60.0) -> bool:
     _plant(lab, machine)
     changed = False
     init = running(lab, machine)
-    if init is None:
+    if init is None or (
+        machine.control and network.identity(f"/proc/{init.pid}/ns/net") != network.identity(lab.netns)
+    ):
         stop(lab.name, lab.pidfile(machine.name), machine.name)
         ssh.close_masters(lab.state)
         _start(lab, machine)
@@ -99,7 +102,7 @@ def _plant(lab: Lab, machine: Machine) -> None:
     planted = f"{directory}/planted.json"
     wanted = {"root": lab.root, "files": [file._asdict() for file in machine.files]}
     if os.path.exists(planted):
-        with open(planted, encoding="utf-8") as handle:
+        with Path(planted).open(encoding="utf-8") as handle:
             if json.load(handle) == wanted:
                 return
         raise command.LabError(
@@ -115,7 +118,7 @@ def _plant(lab: Lab, machine: Machine) -> None:
         _write(f"{directory}/upper", file)
     _same_directory_modes(f"{directory}/upper", lab.root)
     temporary = f"{planted}.new"
-    with open(temporary, "w", encoding="utf-8") as handle:
+    with Path(temporary).open("w", encoding="utf-8") as handle:
         json.dump(wanted, handle)
     os.rename(temporary, planted)
 
@@ -127,7 +130,9 @@ def _write(upper: str, file: File) -> None:
     if file.mode == "link":
         os.symlink(file.content, path)
         return
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, int(file.mode, 8)), "w", encoding="utf-8") as handle:
+    with os.fdopen(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, int(file.mode, 8)), "w", encoding="utf-8"
+    ) as handle:
         handle.write(file.content)
 
 
@@ -145,7 +150,10 @@ def _start(lab: Lab, machine: Machine) -> None:
     """Start the supervisor and wait until PID 1 has become systemd."""
     directory = lab.directory(machine.name)
     argv = [sys.executable, "-B", "-m", __package__, "supervise", lab.state, machine.name]
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    }
     if cgroups.is_v2() and os.path.isdir("/run/systemd/system"):
         # The host's systemd is the only writer of the v2 tree: have it give us a part.
         argv = [
@@ -153,9 +161,16 @@ def _start(lab: Lab, machine: Machine) -> None:
             "--property=Delegate=yes", "--property=KillMode=mixed", "--property=OOMPolicy=continue",
             f"--setenv=PYTHONPATH={environment['PYTHONPATH']}", *argv,
         ]  # fmt: skip
-    with open(f"{directory}/supervisor.log", "wb") as log:
+    with Path(f"{directory}/supervisor.log").open("wb") as log:
         started = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=environment, start_new_session=True, close_fds=True
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env=environment,
+            start_new_session=True,
+            close_fds=True,
         )
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -183,7 +198,10 @@ def _said(lab: Lab, machine: Machine) -> str:
     """The end of what supervisor and console said."""
     text = ""
     for name in ("supervisor.log", "console.log"):
-        with contextlib.suppress(FileNotFoundError), open(f"{lab.directory(machine.name)}/{name}", encoding="utf-8", errors="replace") as handle:
+        with (
+            contextlib.suppress(FileNotFoundError),
+            Path(f"{lab.directory(machine.name)}/{name}").open(encoding="utf-8", errors="replace") as handle,
+        ):
             text += handle.read()[-1500:]
     return text
 
@@ -224,7 +242,7 @@ def _guarded(function, *arguments) -> None:  # type: ignore[no-untyped-def]
     try:
         function(*arguments)
         os._exit(0)
-    except BaseException:
+    except BaseException:  # noqa: BLE001
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
@@ -240,7 +258,7 @@ def _stage(lab: Lab, machine: Machine, paths: list[str], report: int, go: int) -
     linux.unshare(kinds)
     if machine.clock_offset and linux.has_namespace("time"):
         linux.unshare(linux.CLONE_NEWTIME)
-        with open("/proc/self/timens_offsets", "w", encoding="ascii") as handle:
+        with Path("/proc/self/timens_offsets").open("w", encoding="ascii") as handle:
             handle.write(f"monotonic {machine.clock_offset} 0\nboottime {machine.clock_offset} 0\n")
     init = os.fork()
     if init == 0:
@@ -275,7 +293,9 @@ def _mounts(lab: Lab, machine: Machine) -> None:
     root = f"{directory}/mnt"
     safe = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
-    linux.mount("overlay", root, "overlay", 0, f"lowerdir={lab.root},upperdir={directory}/upper,workdir={directory}/work")
+    linux.mount(
+        "overlay", root, "overlay", 0, f"lowerdir={lab.root},upperdir={directory}/upper,workdir={directory}/work"
+    )
     for path in DATA:
         os.makedirs(f"{root}/{path}", exist_ok=True)
         linux.mount(f"{directory}/data/{path.replace('/', '-')}", f"{root}/{path}", "", linux.MS_BIND)
@@ -308,10 +328,22 @@ def _mounts(lab: Lab, machine: Machine) -> None:
     os.mkdir(f"{root}/dev/net")
     with contextlib.suppress(OSError):
         os.mknod(f"{root}/dev/net/tun", stat.S_IFCHR | 0o666, os.makedev(10, 200))  # criu check looks for it
-    for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx")):
+    for name, target in (
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ):
         os.symlink(target, f"{root}/dev/{name}")
     os.mkdir(f"{root}/dev/pts")
-    linux.mount("devpts", f"{root}/dev/pts", "devpts", linux.MS_NOSUID | linux.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5")
+    linux.mount(
+        "devpts",
+        f"{root}/dev/pts",
+        "devpts",
+        linux.MS_NOSUID | linux.MS_NOEXEC,
+        "newinstance,ptmxmode=0666,mode=620,gid=5",
+    )
     os.mkdir(f"{root}/dev/shm")
     linux.mount("tmpfs", f"{root}/dev/shm", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=1777")
     os.mkdir(f"{root}/dev/mqueue")

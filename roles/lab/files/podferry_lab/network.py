@@ -8,8 +8,10 @@ Nothing is made in the host's namespace, not even for a moment: both ends of a p
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import subprocess
+from pathlib import Path
 
 from . import command, linux
 from .spec import Lab, Machine
@@ -19,8 +21,16 @@ BRIDGE = "lab0"
 
 def _is_netns(path: str) -> bool:
     """Whether a network namespace is bound at ``path`` (after a reboot it is an empty file again)."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as handle:
+    with Path("/proc/self/mountinfo").open(encoding="utf-8") as handle:
         return any(line.split(" ")[4] == path and " - nsfs " in line for line in handle)
+
+
+def identity(path: str) -> int:
+    """Inode number of a namespace; 0 when there is none."""
+    try:
+        return Path(path).stat().st_ino
+    except OSError:
+        return 0
 
 
 def inside(netns: str, *argv: str, check: bool = True) -> str:
@@ -33,6 +43,11 @@ def inside(netns: str, *argv: str, check: bool = True) -> str:
         return ""
 
 
+def _hardware(machine: Machine) -> str:
+    """A hardware address that stays: others remember it across a machine's restart."""
+    return "02:00:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(machine.address).packed)
+
+
 def _forward(netns: str) -> None:
     inside(netns, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
 
@@ -41,7 +56,7 @@ def ensure_control(lab: Lab) -> bool:
     """The control host's namespace with the bridge and the routes. True when something was made."""
     changed = False
     if not _is_netns(lab.netns):
-        with open(lab.netns, "ab"):
+        with Path(lab.netns).open("ab"):
             pass
         pid = os.fork()
         if pid == 0:
@@ -57,7 +72,7 @@ def ensure_control(lab: Lab) -> bool:
         changed = True
     if BRIDGE not in inside(lab.netns, "ip", "-o", "link", "show"):
         inside(lab.netns, "ip", "link", "set", "lo", "up")
-        inside(lab.netns, "ip", "link", "add", BRIDGE, "type", "bridge")
+        inside(lab.netns, "ip", "link", "add", BRIDGE, "address", _hardware(lab.control), "type", "bridge")
         inside(lab.netns, "ip", "addr", "add", f"{lab.control.address}/{lab.prefix_length}", "dev", BRIDGE)
         inside(lab.netns, "ip", "link", "set", BRIDGE, "up")
         _forward(lab.netns)
@@ -73,10 +88,15 @@ def ensure_node(lab: Lab, machine: Machine, pid: int) -> bool:
     node = f"/proc/{pid}/ns/net"
     peer = f"to-{machine.name}"[:15]
     address = f"{machine.address}/{lab.prefix_length}"
-    if address in inside(node, "ip", "-o", "addr", "show", "dev", "eth0", check=False):
+    if address in inside(node, "ip", "-o", "addr", "show", "dev", "eth0", check=False) and inside(
+        lab.netns, "ip", "-o", "link", "show", "dev", peer, check=False
+    ):
         return False
+    # Half a wire: the other end may hang in the namespace of a bridge that is no longer ours.
     inside(lab.netns, "ip", "link", "del", peer, check=False)
+    inside(node, "ip", "link", "del", "eth0", check=False)
     inside(lab.netns, "ip", "link", "add", peer, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+    inside(node, "ip", "link", "set", "eth0", "address", _hardware(machine))
     inside(lab.netns, "ip", "link", "set", peer, "master", BRIDGE, "up")
     inside(node, "ip", "link", "set", "lo", "up")
     inside(node, "ip", "addr", "add", address, "dev", "eth0")

@@ -16,6 +16,7 @@ import platform
 import tarfile
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import roots
@@ -45,7 +46,7 @@ class _Blob(NamedTuple):
 
 
 def _source(name: str) -> bytes:
-    with open(os.path.join(_SOURCES, name), "rb") as handle:
+    with Path(os.path.join(_SOURCES, name)).open("rb") as handle:
         return handle.read()
 
 
@@ -60,7 +61,9 @@ def _apps() -> dict[str, _App]:
         "localhost/podferry-http:lab": http,
         "localhost/podferry-json:lab": python("json_service.py", [], ["8080/tcp"]),
         "localhost/podferry-redis:lab": _App(
-            {"app/redis.conf": b'save ""\nappendonly no\nprotected-mode no\nbind * -::*\nport 6379\ndir /tmp\nenable-debug-command yes\n'},
+            {
+                "app/redis.conf": b'save ""\nappendonly no\nprotected-mode no\nbind * -::*\nport 6379\ndir /tmp\nenable-debug-command yes\n'
+            },
             ["/usr/bin/redis-server", "/app/redis.conf"],
             [],
             ["6379/tcp"],
@@ -75,13 +78,22 @@ def ensure(cache: str, suite: str, mirror: str, packages: list[str]) -> dict[str
     """
     root, built = roots.ensure(cache, "image", suite, mirror, [*packages, "busybox-static"], strip=True)
     apps = _apps()
-    content = json.dumps([RECIPE, root, {name: [app._replace(files={}), sorted((k, v.decode()) for k, v in app.files.items())] for name, app in apps.items()}])
+    content = json.dumps(
+        [
+            RECIPE,
+            root,
+            {
+                name: [app._replace(files={}), sorted((k, v.decode()) for k, v in app.files.items())]
+                for name, app in apps.items()
+            },
+        ]
+    )
     key = hashlib.sha256(content.encode()).hexdigest()[:12]
     place = os.path.join(cache, "images", key)
     os.makedirs(os.path.dirname(place), exist_ok=True)
     with roots.lock(cache, f"images-{key}"):
         try:
-            with open(f"{place}/digests.json", encoding="ascii") as handle:
+            with Path(f"{place}/digests.json").open(encoding="ascii") as handle:
                 known = json.load(handle)
             if not built and os.path.getsize(f"{place}/images.tar") == known["size"]:
                 return {"changed": False, "path": f"{place}/images.tar", "digests": known["digests"]}
@@ -91,7 +103,7 @@ def ensure(cache: str, suite: str, mirror: str, packages: list[str]) -> dict[str
         with tempfile.TemporaryDirectory(dir=place) as work:
             digests = _build(work, root, apps)
             os.replace(f"{work}/images.tar", f"{place}/images.tar")
-        with open(f"{place}/digests.json.new", "w", encoding="ascii") as handle:
+        with Path(f"{place}/digests.json.new").open("w", encoding="ascii") as handle:
             json.dump({"size": os.path.getsize(f"{place}/images.tar"), "digests": digests}, handle)
         os.replace(f"{place}/digests.json.new", f"{place}/digests.json")
         return {"changed": True, "path": f"{place}/images.tar", "digests": digests}
@@ -102,7 +114,7 @@ def _build(work: str, root: str, apps: dict[str, _App]) -> dict[str, str]:
 
     def keep(path: str) -> _Blob:
         total = hashlib.sha256()
-        with open(path, "rb") as handle:
+        with Path(path).open("rb") as handle:
             while block := handle.read(1 << 20):
                 total.update(block)
         blob = _Blob(path, total.hexdigest(), os.path.getsize(path))
@@ -158,7 +170,13 @@ def _build(work: str, root: str, apps: dict[str, _App]) -> dict[str, str]:
     image("localhost/podferry-pause:lab", [pause], {"Entrypoint": ["/busybox", "sleep", "infinity"], "WorkingDir": "/"})
 
     with tarfile.open(f"{work}/images.tar", "w", format=tarfile.PAX_FORMAT) as archive:
-        _add_files(archive, {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": json.dumps({"schemaVersion": 2, "manifests": manifests}).encode()})
+        _add_files(
+            archive,
+            {
+                "oci-layout": b'{"imageLayoutVersion":"1.0.0"}',
+                "index.json": json.dumps({"schemaVersion": 2, "manifests": manifests}).encode(),
+            },
+        )
         for blob in sorted(blobs.values(), key=lambda one: one.digest):
             archive.add(blob.path, f"blobs/sha256/{blob.digest}", filter=_root_owned)
     return {item["annotations"]["io.containerd.image.name"]: item["digest"] for item in manifests}

@@ -7,10 +7,12 @@ A pid alone may have been reused since the file was written; killing by it would
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -27,10 +29,8 @@ class Identity(NamedTuple):
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal, if the process is still the one we mean."""
         if self.alive():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
-            except ProcessLookupError:
-                pass
 
     def wait_gone(self, seconds: float) -> bool:
         """Whether the process ended within ``seconds``."""
@@ -45,7 +45,7 @@ class Identity(NamedTuple):
 def _stat(pid: int) -> tuple[int, bool] | None:
     """(start time, is a zombie) of a pid; None when there is no such process."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as handle:
+        with Path(f"/proc/{pid}/stat").open(encoding="ascii", errors="replace") as handle:
             text = handle.read()
     except (FileNotFoundError, ProcessLookupError):
         return None
@@ -64,7 +64,7 @@ def identify(pid: int) -> Identity:
 def write_identities(path: str, identities: dict[str, Identity]) -> None:
     """Store identities; readers see the old file or the whole new one."""
     temporary = f"{path}.new"
-    with open(temporary, "w", encoding="ascii") as handle:
+    with Path(temporary).open("w", encoding="ascii") as handle:
         json.dump({key: list(value) for key, value in identities.items()}, handle)
     os.replace(temporary, path)
 
@@ -72,7 +72,7 @@ def write_identities(path: str, identities: dict[str, Identity]) -> None:
 def read_identities(path: str) -> dict[str, Identity]:
     """What write_identities stored; nothing when there is no such (readable) file."""
     try:
-        with open(path, encoding="ascii") as handle:
+        with Path(path).open(encoding="ascii") as handle:
             return {key: Identity(*value) for key, value in json.load(handle).items()}
     except (FileNotFoundError, ValueError, TypeError):
         return {}

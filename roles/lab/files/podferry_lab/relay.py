@@ -15,8 +15,9 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-from . import command, linux, process
+from . import command, linux, network, process
 from .spec import Lab
 
 API_PORT = 6443
@@ -26,12 +27,12 @@ def ensure(lab: Lab) -> bool:
     """Start the relay unless it runs; True when it was started. Raises LabError (for one, when the port is taken)."""
     found = process.read_identities(lab.relay_pidfile).get("relay")
     if found and found.alive():
-        if _netns_of(found.pid) == os.stat(lab.netns).st_ino:
+        if network.identity(f"/proc/{found.pid}/ns/net") == network.identity(lab.netns):
             return False
         found.kill()  # of a lab that died: its namespace is not ours
         found.wait_gone(5)
     log = f"{lab.state}/relay.log"
-    with open(log, "wb") as handle:
+    with Path(log).open("wb") as handle:
         started = subprocess.Popen(
             [sys.executable, "-B", "-m", __package__, "relay", lab.state],
             stdin=subprocess.DEVNULL, stdout=handle, stderr=handle, cwd="/", start_new_session=True,
@@ -43,7 +44,7 @@ def ensure(lab: Lab) -> bool:
         if found and found.pid == started.pid:
             return True
         time.sleep(0.02)
-    with open(log, encoding="utf-8", errors="replace") as handle:
+    with Path(log).open(encoding="utf-8", errors="replace") as handle:
         raise command.LabError(f"the relay on 127.0.0.1:{lab.api_port} does not start: {handle.read()[-800:]}")
 
 
@@ -55,13 +56,6 @@ def stop(pidfile: str) -> bool:
     found.kill()
     found.wait_gone(5)
     return True
-
-
-def _netns_of(pid: int) -> int:
-    try:
-        return os.stat(f"/proc/{pid}/ns/net").st_ino
-    except FileNotFoundError:
-        return 0
 
 
 def serve(lab: Lab) -> None:

@@ -20,6 +20,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from . import command
 
@@ -82,7 +83,7 @@ umount "$root/proc" "$root/var/cache/apt/archives"
 def lock(cache: str, name: str) -> Iterator[None]:
     """Hold an exclusive lock in the cache directory."""
     os.makedirs(cache, exist_ok=True)
-    with open(os.path.join(cache, f"{name}.lock"), "w", encoding="ascii") as handle:
+    with Path(os.path.join(cache, f"{name}.lock")).open("w", encoding="ascii") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -103,7 +104,9 @@ def digest(tree: str) -> str:
             entry = os.lstat(path)
             # A directory's size and link count depend on the file system; its time changes with its entries.
             size = entry.st_size if stat.S_ISREG(entry.st_mode) else 0
-            total.update(f"{path[len(tree) :]}\0{entry.st_mode}\0{entry.st_uid}\0{entry.st_gid}\0{size}\0{entry.st_mtime_ns}\n".encode())
+            total.update(
+                f"{path[len(tree) :]}\0{entry.st_mode}\0{entry.st_uid}\0{entry.st_gid}\0{size}\0{entry.st_mtime_ns}\n".encode()
+            )
     return total.hexdigest()
 
 
@@ -142,7 +145,7 @@ def ensure(cache: str, kind: str, suite: str, mirror: str, packages: list[str], 
             "installed": dict(line.split("\t") for line in installed.splitlines()),
             "digest": digest(f"{work}/rootfs"),
         }
-        with open(f"{work}/manifest.json", "w", encoding="utf-8") as handle:
+        with Path(f"{work}/manifest.json").open("w", encoding="utf-8") as handle:
             json.dump(manifest, handle, indent=1)
         os.rename(work, place)
         return f"{place}/rootfs", True
@@ -150,7 +153,7 @@ def ensure(cache: str, kind: str, suite: str, mirror: str, packages: list[str], 
 
 def _verified(place: str) -> bool:
     try:
-        with open(f"{place}/manifest.json", encoding="utf-8") as handle:
+        with Path(f"{place}/manifest.json").open(encoding="utf-8") as handle:
             wanted = json.load(handle)["digest"]
     except (FileNotFoundError, ValueError, KeyError):
         return False
@@ -162,7 +165,13 @@ def _verified(place: str) -> bool:
 
 def _finish(root: str, strip: bool) -> None:
     """Take out what must not be shared by machines, and what nobody needs."""
-    for path in ("etc/machine-id", "var/lib/dbus/machine-id", "etc/hostname", "etc/resolv.conf", "etc/containerd/config.toml"):
+    for path in (
+        "etc/machine-id",
+        "var/lib/dbus/machine-id",
+        "etc/hostname",
+        "etc/resolv.conf",
+        "etc/containerd/config.toml",
+    ):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{root}/{path}")
     ssh = f"{root}/etc/ssh"
@@ -172,7 +181,12 @@ def _finish(root: str, strip: bool) -> None:
     for path in ("var/lib/apt/lists", "var/cache/apt", "usr/share/doc", "usr/share/man", "usr/share/info", "var/log"):
         _empty(f"{root}/{path}")
     if strip:
-        for path in ("usr/share/locale", "usr/share/zoneinfo", "usr/share/bash-completion", "usr/lib/python3/dist-packages/pip"):
+        for path in (
+            "usr/share/locale",
+            "usr/share/zoneinfo",
+            "usr/share/bash-completion",
+            "usr/lib/python3/dist-packages/pip",
+        ):
             _empty(f"{root}/{path}")
         for directory, subdirectories, _files in os.walk(f"{root}/usr/lib"):
             for name in [name for name in subdirectories if name in ("gconv", "idlelib", "pydoc_data", "ensurepip")]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?")
@@ -88,7 +89,7 @@ def check_name(name: str) -> str:
 
 def load(state: str) -> Lab:
     """Read ``lab.json``. Raises FileNotFoundError, KeyError, ValueError."""
-    with open(os.path.join(state, "lab.json"), encoding="utf-8") as handle:
+    with Path(os.path.join(state, "lab.json")).open(encoding="utf-8") as handle:
         data = json.load(handle)
     machines = [Machine(**{**item, "files": [File(**file) for file in item["files"]]}) for item in data.pop("machines")]
     lab = Lab(machines=machines, **data)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab comes, comes back from what is left of it, and goes without a trace. It has a name of its own here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.support.cluster import until
+from e2e.support.lab import NODES, Lab
+
+NAME = "lifecycle"
+MACHINES = (*NODES, "control-host")
+
+
+def _said(*argv: str) -> list[str]:
+    """Lines of a host program's output; none when the host has no such program."""
+    if not shutil.which(argv[0]):
+        return []
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()
+
+
+def _processes(lab: Lab) -> set[str]:
+    """Processes of this lab: in its cgroups, or named after its state directory."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            cgroups = (entry / "cgroup").read_text()
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            continue
+        mine = re.search(rf"{re.escape(str(lab.state))}(/|\s|$)", command) and "ansible-playbook" not in command
+        if mine or f"podferry-lab.{lab.name}." in cgroups:
+            found.add(f"process {entry.name} {command}")
+    return found
+
+
+def _host(lab: Lab) -> set[str]:
+    """Everything on the host that a lab could leave behind or bend; what belongs to other labs is left out."""
+    found = _processes(lab)
+    other = re.compile(rf"/podferry-lab/(?!{re.escape(lab.name)}[/ ])")
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if not other.search(line):
+            found.add("mount " + " ".join(line.split(" ")[3:]))
+    found |= {f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob(f"**/podferry-lab.{lab.name}.*")}
+    for argv in (
+        ("ip", "-o", "link"), ("ip", "-o", "addr"), ("ip", "route", "show", "table", "all"), ("ip", "rule"),
+        ("ip", "netns"), ("iptables-save",), ("nft", "list", "ruleset"), ("sysctl", "net.ipv4.ip_forward", "kernel.core_pattern"),
+    ):  # fmt: skip
+        # Times and counters change by themselves.
+        found |= {f"{argv[0]} {re.sub(r'(valid_lft|preferred_lft) .*|#.*', '', line)}" for line in _said(*argv)}
+    found |= {
+        f"listener {line.split()[3]}" for line in _said("ss", "-Hltn") if line.split()[3].endswith(f":{lab.api_port}")
+    }
+    found |= {f"file {path}" for path in Path("/var/lib/podferry-lab").glob(lab.name)}
+    return found
+
+
+def _pids(lab: Lab, machine: str) -> dict[str, int]:
+    stored = json.loads((lab.state / "machines" / machine / "pids.json").read_text())
+    return {key: pid for key, (pid, _start) in stored.items()}
+
+
+def _usable(lab: Lab) -> None:
+    """Every machine runs, is what it should be, and reaches the others."""
+    for machine in MACHINES:
+        state = lab.ssh(machine, "systemctl is-system-running --wait", check=False).stdout.strip()
+        assert state == "running", f"{machine}: {state}: {lab.ssh(machine, 'systemctl --failed').stdout}"
+    for node in NODES:
+        assert "Looks good" in lab.ssh(node, "criu check 2>&1").stdout
+        for other in ("10.213.0.1", "10.213.0.11", "10.213.0.12"):
+            lab.ssh(node, f"ping -c 1 -W 2 {other}")
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[tuple[Lab, set[str]]]:
+    """The lab of this module, and what the host was like before it."""
+    lab = Lab(NAME)
+    lab.down()
+    before = _host(lab)
+    lab.up()
+    yield lab, before
+    lab.down()
+
+
+def test_second_up_changes_nothing(own: tuple[Lab, set[str]]) -> None:
+    lab, _before = own
+    _usable(lab)
+    assert lab.up().changed == 0
+
+
+def test_host_is_untouched_while_it_runs(own: tuple[Lab, set[str]]) -> None:
+    """Only what the lab is made of is new on the host, and nothing that was there is gone."""
+    lab, before = own
+    now = _host(lab)
+    assert not before - now
+    new = {line for line in now - before if not line.startswith(("process ", "cgroup ", "file "))}
+    mounts = {line for line in new if line.startswith("mount ")}
+    assert all("control.netns" in line for line in mounts), mounts
+    assert new - mounts == {f"listener 127.0.0.1:{lab.api_port}"}
+
+
+def test_clocks_are_apart(own: tuple[Lab, set[str]]) -> None:
+    lab, _before = own
+    if not Path("/proc/self/ns/time").exists():
+        pytest.skip("this kernel has no time namespaces")
+    program = "import time; print(time.clock_gettime(time.CLOCK_MONOTONIC), time.clock_gettime(time.CLOCK_BOOTTIME))"
+    clocks = [[float(word) for word in lab.python(node, program).split()] for node in NODES]
+    for a, b in zip(*clocks, strict=True):
+        assert abs(a - b) > 1_000_000
+
+
+def test_kernel_settings_are_the_hosts(own: tuple[Lab, set[str]]) -> None:
+    """A machine can write the settings of its own namespaces and no others."""
+    lab, _before = own
+    done = lab.ssh("node-a", "sysctl -w vm.swappiness=1", check=False)
+    assert done.returncode != 0
+    lab.ssh("node-a", "sysctl -w net.ipv4.ip_forward=1 kernel.msgmax=8192")
+
+
+@pytest.mark.parametrize("broken", ["node", "supervisor", "relay", "control", "netns"])
+def test_up_repairs_what_is_half_dead(own: tuple[Lab, set[str]], broken: str) -> None:
+    lab, _before = own
+    if broken == "node":
+        os.kill(_pids(lab, "node-a")["init"], signal.SIGKILL)
+    elif broken == "supervisor":
+        pids = _pids(lab, "node-b")
+        os.kill(pids["supervisor"], signal.SIGKILL)
+        until("node-b dies with its supervisor", lambda: not Path(f"/proc/{pids['init']}").exists(), 10)
+    elif broken == "relay":
+        os.kill(json.loads((lab.state / "relay.json").read_text())["relay"][0], signal.SIGKILL)
+    elif broken == "control":
+        os.kill(_pids(lab, "control-host")["init"], signal.SIGKILL)
+    else:
+        subprocess.run(["umount", "-l", str(lab.state / "control.netns")], check=True)
+    assert lab.up().changed > 0
+    _usable(lab)
+    assert lab.up().changed == 0
+
+
+def test_down_takes_a_frozen_container_with_it(own: tuple[Lab, set[str]]) -> None:
+    """On cgroup v1 a frozen process does not even die of SIGKILL; afterwards the host is what it was."""
+    lab, before = own
+    lab.ssh("node-a", "ctr --namespace k8s.io run --detach localhost/podferry-counter:lab frozen")
+    lab.ssh("node-a", "ctr --namespace k8s.io tasks pause frozen")
+    assert "PAUSED" in lab.ssh("node-a", "ctr --namespace k8s.io tasks ls").stdout
+    began = time.monotonic()
+    assert lab.down().changed > 0
+    assert time.monotonic() - began < 60
+    left = _host(lab) - before
+    assert not left
+    assert not before - _host(lab)
+    assert lab.down().changed == 0
+
+
+def test_down_without_a_description(own: tuple[Lab, set[str]]) -> None:
+    """What an interrupted `up` left is found by its name, also without lab.json and pid files."""
+    lab, before = own
+    lab.up()
+    (lab.state / "lab.json").unlink()
+    for machine in MACHINES:
+        (lab.state / "machines" / machine / "pids.json").unlink()
+    lab.down()
+    until("the host is as before", lambda: not _host(lab) - before, 10)
