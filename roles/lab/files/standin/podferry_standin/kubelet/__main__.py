@@ -12,11 +12,12 @@ from typing import Any
 
 from .apiclient import Api, ApiError
 from .config import Config
-from .cri import RUNNING, Cri, CriError
+from .cri import Cri, CriError
 from .events import Recorder
 from .node import NodeReporter
 from .pod import Node, PodWorker, remove_cgroup
 from .server import serve
+from .states import RUNNING
 
 Obj = dict[str, Any]
 log = logging.getLogger("standin.kubelet")

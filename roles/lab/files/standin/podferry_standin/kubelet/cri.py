@@ -10,9 +10,6 @@ import grpc  # type: ignore[import-untyped, unused-ignore]
 
 from .cri_messages import CLASSES, PACKAGE, new
 
-SANDBOX_READY = 0
-CREATED, RUNNING, EXITED, UNKNOWN = 0, 1, 2, 3
-
 _IMAGE_CALLS = {"ListImages", "ImageStatus", "PullImage"}
 _POLL_SECONDS = 0.05
 

@@ -30,16 +30,20 @@ _CONDITIONS = (
 )
 
 
-class NodeReporter(threading.Thread):
+class NodeReporter:
     """Writes the node's status every few seconds; when it stops, the API calls the node NotReady."""
 
     def __init__(self, config: Config, api: Api, cri: Cri, events: Recorder) -> None:
-        super().__init__(name="node", daemon=True)
         self._config, self._api, self._cri, self._events = config, api, cri, events
         self._since: dict[str, tuple[str, str]] = {}
         self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="node", daemon=True)
 
-    def run(self) -> None:
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def _run(self) -> None:
         """Report until the process ends."""
         said = False
         while not self._stop.wait(0 if not said else self._config.heartbeat):

@@ -17,10 +17,11 @@ from typing import Any
 from . import status
 from .apiclient import Api, ApiError
 from .config import Config, stamp
-from .cri import CREATED, EXITED, RUNNING, SANDBOX_READY, Cri, CriError
+from .cri import Cri, CriError
 from .events import Recorder
 from .probes import Prober
 from .sandbox import ConfigError, ContainerFactory, cgroup_parent, sandbox_config
+from .states import CREATED, EXITED, RUNNING, SANDBOX_READY
 from .volumes import VolumeError, Volumes
 
 Obj = dict[str, Any]
@@ -60,11 +61,12 @@ class Backoff:
         self.delay = min(last, self.delay * 2 or first)
 
 
-class PodWorker(threading.Thread):
+class PodWorker:
     """The life of one pod, by UID."""
 
     def __init__(self, node: Node, pod: Obj) -> None:
-        super().__init__(name=f"pod-{pod['metadata']['name']}", daemon=True)
+        self.name = f"pod-{pod['metadata']['name']}"
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self.pod = pod
         self.uid: str = pod["metadata"]["uid"]
         self._node = node
@@ -81,6 +83,14 @@ class PodWorker(threading.Thread):
         self._address = ""
 
     # what others call
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Whether there is anything left to do for this pod on this node."""
+        return self._thread.is_alive()
 
     def update(self, pod: Obj) -> None:
         """The API has a new version of the pod."""
@@ -103,7 +113,7 @@ class PodWorker(threading.Thread):
 
     # the thread
 
-    def run(self) -> None:
+    def _run(self) -> None:
         """Sync until the pod terminates, then take it down."""
         while not self._terminate.is_set():
             delay = _RETRY_SECONDS

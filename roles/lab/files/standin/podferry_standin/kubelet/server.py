@@ -8,13 +8,15 @@ import json
 import select
 import socket
 import ssl
+import sys
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from . import logs
 from .config import Config
-from .cri import RUNNING, Cri, CriError
+from .cri import Cri, CriError
+from .states import RUNNING
 
 Obj = dict[str, Any]
 _CHUNK = 65536
@@ -155,6 +157,15 @@ class Handler(BaseHTTPRequestHandler):
                     (far if source is near else near).sendall(data)
 
 
+class _Server(ThreadingHTTPServer):
+    """A client that goes away in the middle is nothing to report."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Only what is not the connection's fault."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 def _status(message: str) -> Obj:
     body: Obj = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
     return {**body, "reason": "BadRequest", "code": 400}
@@ -166,6 +177,6 @@ def serve(config: Config, cri: Cri) -> ThreadingHTTPServer:
     tls.load_cert_chain(config.certificate, config.key)
     tls.verify_mode = ssl.CERT_OPTIONAL
     handler = type("BoundHandler", (Handler,), {"config": config, "cri": cri, "tls": tls})
-    server = ThreadingHTTPServer(("", config.port), handler)
+    server = _Server(("", config.port), handler)
     server.daemon_threads = True
     return server

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .config import stamp
-from .cri import EXITED, RUNNING
+from .states import EXITED, RUNNING
 
 Obj = dict[str, Any]
 

@@ -37,9 +37,11 @@ class NodeLifecycle(Controller):
         self._last = now
         for node in self.store.list(NODES):
             name, ready = node["metadata"]["name"], condition(node, "Ready")
+            if not ready:
+                continue
             beat = ready.get("lastHeartbeatTime", "") + ready.get("status", "")
             known = self._seen.get(name)
-            if known is None and ready:
+            if known is None:
                 self.event(
                     _COMPONENT,
                     NODES,
