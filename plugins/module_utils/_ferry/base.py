@@ -11,6 +11,7 @@ import os
 import time
 import typing as t
 
+from .._common import faults
 from .._common.errors import CommandFailed, InvalidInput, PodferryError, StateConflict
 from .._runtime.process import Runner
 from .control import Message, Peer, Server
@@ -129,6 +130,7 @@ class Ferry:
         """Begin a phase and say so."""
         self.phases.enter(phase)
         self.emit("phase", phase=phase)
+        faults.point(f"{self.role}:phase:{phase}")
 
     def mount_images(self) -> None:
         """Give this run's images a tmpfs of their own: never on a disk, never more than was checked for.

@@ -16,6 +16,7 @@ import sys
 import time
 import typing as t
 
+from .._common import faults
 from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
 from .._common.files import read_json, write_json
 from .._criu.environment import environment, restore_options
@@ -43,6 +44,7 @@ def main(words: t.Sequence[str]) -> int:
     if command == "state":
         return _state(runtime, words)
     log = _log_file(words)
+    faults.load()
     try:
         call = parse_create(words)
         decision = _decide(runtime, call)
@@ -52,6 +54,7 @@ def main(words: t.Sequence[str]) -> int:
         return _fail(log, f"podferry: {type(error).__name__}: {error}")
     if decision is None:
         os.execv(runtime, [runtime, *words])
+    faults.point("handler:exec:before")
     os.execve(runtime, decision.argv, decision.environment)
 
 
@@ -80,7 +83,9 @@ def _decide(runtime: str, call: CreateCall) -> Restore | None:
         return None
     if state not in ("armed", "going"):
         raise StateConflict(f"the arrival of this pod is {state}: it is not started from its image")
+    faults.point("handler:claim:before")
     _bind(run, owner, call.identifier)
+    faults.point("handler:claim:after")
     answer = _wait(run, owner, call)
     if Record(run.directory).state() not in ("armed", "going"):
         raise StateConflict("the arrival was given up while its container was created")

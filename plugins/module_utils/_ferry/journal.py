@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from .._common import faults
 from .._common.errors import NotFound
 from .._common.files import read_json, write_json
 from .paths import STATE, RunPaths, valid_run
@@ -55,7 +56,10 @@ class Journal:
         """Enter ``state``; what else is given stays in the journal from now on."""
         self.data.update(more)
         self.data["state"] = state
+        point = f"{self.data.get('role')}:journal:{state}"
+        faults.point(f"{point}:before")
         write_json(self._path, self.data)
+        faults.point(f"{point}:after")
 
 
 def all_runs(state: str = STATE) -> list[tuple[RunPaths, Journal]]:

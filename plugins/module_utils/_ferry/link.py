@@ -17,6 +17,7 @@ import struct
 import time
 import typing as t
 
+from .._common import faults
 from .._common.errors import InvalidInput, LinkLost
 
 _HEADER = struct.Struct(">cI")
@@ -32,12 +33,14 @@ Message = t.Dict[str, t.Any]
 class Link:
     """One end of the connection.
 
+    :param role: whose end this is, for the names of fault points.
     :param silence: seconds without a word from the other end after which it counts as lost.
     """
 
-    def __init__(self, connection: ssl.SSLSocket | socket.socket, silence: float) -> None:
+    def __init__(self, connection: ssl.SSLSocket | socket.socket, silence: float, role: str = "") -> None:
         self._connection = connection
         self.silence = silence
+        self.role = role
         self._buffer = bytearray(BLOCK)
         self._heard = time.monotonic()
         self._spoke = time.monotonic()
@@ -61,7 +64,9 @@ class Link:
 
         :raises LinkLost: the other end does not take it.
         """
+        faults.point(f"{self.role}:send:{kind}:before")
         self._write(_JSON, json.dumps({"m": kind, **fields}).encode())
+        faults.point(f"{self.role}:send:{kind}:after")
 
     def send_data(self, block: t.Union[bytes, memoryview]) -> None:
         """Send a block of the stream that is open.

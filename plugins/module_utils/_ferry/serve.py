@@ -10,6 +10,7 @@ import select
 import sys
 import time
 
+from .._common import faults
 from .._common.errors import DeadlineExceeded, InvalidInput, PodferryError
 from .._runtime import process
 from . import paths
@@ -25,6 +26,7 @@ _LINGER_SECONDS = 1.0
 
 def main(run: str, role: str) -> int:
     """Run one ferry; returns when its part has ended."""
+    faults.load()
     place = paths.RunPaths(run)
     server = Server(place.control)
     peer, request = _first_request(server)

@@ -120,7 +120,9 @@ class SourceFerry(Ferry):
         self.mount_images()
         peer = self.config["peer"]
         keys = tls.Keys.from_dict(self.config["tls"])
-        self.link = Link(tls.connect(keys, str(peer["address"]), int(peer["port"]), 5.0), self.deadlines.silence)
+        self.link = Link(
+            tls.connect(keys, str(peer["address"]), int(peer["port"]), 5.0), self.deadlines.silence, self.role
+        )
         self.link.send(
             "hello", run=self.paths.run, mode=self.mode,
             containers=[{"name": item.name, "destinations": oci.destinations(item.config)} for item in self._containers],

@@ -13,6 +13,7 @@ import socket
 import time
 import typing as t
 
+from .._common import faults
 from .._common.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -189,7 +190,7 @@ class TargetFerry(Ferry):
             ready, _w, _x = select.select([listener.fileno(), self.server.wake], [], [], 0.5)
             if listener.fileno() in ready:
                 try:
-                    self.link = Link(tls.accept(keys, listener, 5.0), self.deadlines.silence)
+                    self.link = Link(tls.accept(keys, listener, 5.0), self.deadlines.silence, self.role)
                 except OSError:
                     continue  # a port scanner or somebody without this run's key
             if not self.server.controlled() or time.monotonic() > deadline:
@@ -434,8 +435,10 @@ class TargetFerry(Ferry):
                 raise Cancelled("the arrival was given up")
             self.record.mark_thawed()
             cgroups = [gate.cgroup for gate in self.gates.values() if gate.cgroup is not None]
+            faults.point("target:thaw:before")
             for cgroup in cgroups:
                 cgroup.thaw()
+            faults.point("target:thaw:after")
         return round((time.monotonic_ns() - self._freeze_ns) / 1e6, 2)
 
     def _resumed(self, downtime: float) -> None:
