@@ -172,6 +172,7 @@ def _ask_nodes(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools, pee
         wanted = [n for n in wanted if n != options.target]
     errors: dict[str, str] = {}
     facts: dict[str, NodeFacts] = {}
+    without_engine: list[str] = []
 
     def ask(node: str) -> None:
         try:
@@ -179,7 +180,10 @@ def _ask_nodes(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools, pee
             peer.open()
             facts[node] = NodeFacts.parse(peer.call("facts", patience_s=0.0))
         except (SessionLost, NodeError) as exc:
-            errors[node] = exc.message
+            if isinstance(exc, NodeError) and exc.type == "engine_missing":
+                without_engine.append(node)
+            else:
+                errors[node] = exc.message
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         list(pool.map(ask, wanted))
@@ -218,6 +222,7 @@ def _ask_nodes(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools, pee
         inspection=inspection,
         images=images,
         session_errors=errors,
+        without_engine=tuple(sorted(without_engine)),
     )
 
 

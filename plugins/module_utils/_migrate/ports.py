@@ -85,6 +85,8 @@ class Tools:
     interrupt: threading.Event = field(default_factory=threading.Event)
     """Set by Ctrl-C or SIGTERM: cancel if that is still possible, else see the run through."""
     ready_timeout_s: float = 300.0
+    tick_s: float = 0.2
+    """How often a wait for events looks at the clock and at ``interrupt``."""
     settle_s: float = 30.0
     """How long an earlier run's ferries get to come to their end by themselves."""
     api_patience_s: float = 180.0

@@ -17,8 +17,6 @@ from .peer import Peer, Peers
 from .ports import Tools
 from .session import Event, EventLog
 
-_TICK_S = 0.2
-
 
 class Run:
     """What the steps of a migration share. ``plan`` says what to do, ``report`` becomes the record of it."""
@@ -79,7 +77,7 @@ class Run:
         """
         deadline = self.tools.clock() + timeout_s
         while True:
-            event = self.events.take(_TICK_S)
+            event = self.events.take(self.tools.tick_s)
             if event is not None:
                 self.note(event)
                 if wanted(event):

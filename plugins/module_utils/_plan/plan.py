@@ -59,6 +59,8 @@ class Snapshot:
     """Node name to inventory hosts that stand for it."""
     session_errors: Mapping[str, str] = field(default_factory=dict)
     """Node name to why no session could be opened."""
+    without_engine: Sequence[str] = ()
+    """Nodes that were reached and have no node code."""
     runs_alive: Sequence[str] = ()
     """Sentences about other migrations of this pod that are under way."""
     source_facts: NodeFacts | None = None
@@ -255,6 +257,9 @@ def _cluster_refusals(pod: Obj, source: str, snapshot: Snapshot, options: Option
         found += nodes.check_inventory(options.target, snapshot.inventory.get(options.target, ()))
     found += [
         refuse("node_unreachable", f"No session to node {node}: {why}") for node, why in snapshot.session_errors.items()
+    ]
+    found += [
+        refuse("engine_missing", f"Node {node} does not have podferry's node code.") for node in snapshot.without_engine
     ]
     found += [refuse("migration_under_way", text) for text in snapshot.runs_alive]
     return found

@@ -259,7 +259,7 @@ _ORDER = {code: index for index, code in enumerate(CATALOGUE)}
 def refuse(code: str, reason: str, *, remedy: str = "", planned: bool | None = None) -> Refusal:
     """A refusal of the catalogue; ``reason`` is this case's own sentence, ``remedy`` replaces the general one."""
     kind = CATALOGUE[code]
-    return Refusal(code, reason, remedy or kind.remedy, kind.planned if planned is None else planned)
+    return Refusal(code, reason.rstrip(". ") + ".", remedy or kind.remedy, kind.planned if planned is None else planned)
 
 
 def ordered(refusals: list[Refusal]) -> list[Refusal]:

@@ -1,0 +1,189 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Moves a pod: the controller's side of a migration, shown as it happens."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.podferry.live.plugins.module_utils._common.digest import engine_digest
+from ansible_collections.podferry.live.plugins.module_utils._common.errors import PodferryError
+from ansible_collections.podferry.live.plugins.module_utils._kube.cluster import Cluster
+from ansible_collections.podferry.live.plugins.module_utils._kube.config import AuthOptions, context_namespace
+from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeSetupError
+from ansible_collections.podferry.live.plugins.module_utils._kube.rest import RestClient
+from ansible_collections.podferry.live.plugins.module_utils._migrate.migration import Migration
+from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import Tools
+from ansible_collections.podferry.live.plugins.module_utils._plan.diff import diff
+from ansible_collections.podferry.live.plugins.module_utils._plan.options import Options
+from ansible_collections.podferry.live.plugins.module_utils._plan.plan import Plan
+from ansible_collections.podferry.live.plugins.module_utils._report import file as report_file
+from ansible_collections.podferry.live.plugins.module_utils._report.record import Report
+from ansible_collections.podferry.live.plugins.module_utils._report.summary import human_bytes, summary
+from ansible_collections.podferry.live.plugins.plugin_utils._nodes import InventoryError, inventory, session_opener
+
+MODULE_UTILS = Path(__file__).resolve().parent.parent / "module_utils"
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "pod": {"type": "str", "required": True},
+    "target": {"type": "str", "required": True},
+    "namespace": {"type": "str"},
+    "name": {"type": "str", "choices": ["auto", "keep", "new"], "default": "auto"},
+    "tcp": {"type": "str", "choices": ["close", "refuse"], "default": "close"},
+    "report": {"type": "path"},
+    "ready_timeout": {"type": "int", "default": 300},
+    "kubeconfig": {"type": "raw"},
+    "context": {"type": "str"},
+    "host": {"type": "str"},
+    "api_key": {"type": "str", "no_log": True},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "validate_certs": {"type": "bool", "aliases": ["verify_ssl"]},
+    "ca_cert": {"type": "path", "aliases": ["ssl_ca_cert"]},
+    "client_cert": {"type": "path", "aliases": ["cert_file"]},
+    "client_key": {"type": "path", "aliases": ["key_file"], "no_log": False},
+    "proxy": {"type": "str"},
+    "no_proxy": {"type": "str"},
+}
+_GOOD = ("finished", "already_there", "planned")
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Runs on the controller; the host of the task does not matter, those of the two nodes do."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        _validation, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        screen = Screen(Display())
+        try:
+            tools = self._tools(arguments, task_vars, screen)
+            migration = Migration(self._options(arguments), tools)
+            if self._task.check_mode:
+                plan, report = migration.preview()
+            else:
+                with interruptible(tools.interrupt):
+                    plan, report = migration.move()
+        except KubeSetupError as exc:
+            return failed(result, str(exc), exc.remedy or "")
+        except InventoryError as exc:
+            return failed(result, str(exc), "Correct the variable in the inventory.")
+        except PodferryError as exc:
+            return failed(result, exc.message, exc.remedy)
+        lines = summary(report)
+        screen.lines(lines)
+        self._write(arguments["report"], report, screen)
+        return outcome(result, plan, report, lines, check=bool(self._task.check_mode))
+
+    def _options(self, arguments: dict[str, Any]) -> Options:
+        for option in ("pod", "target"):
+            if not arguments[option].strip():
+                raise AnsibleActionFail(f"{option} is empty: -e {option}=NAME")
+        return Options(
+            pod=arguments["pod"].strip(),
+            target=arguments["target"].strip(),
+            namespace=arguments["namespace"] or context_namespace(AuthOptions.from_params(arguments, os.environ)),
+            name=arguments["name"],
+            tcp=arguments["tcp"],
+        )
+
+    def _tools(self, arguments: dict[str, Any], task_vars: dict[str, Any], screen: Screen) -> Tools:
+        """Everything from outside. Raises KubeSetupError, InventoryError."""
+        return Tools(
+            cluster=Cluster(RestClient.from_options(AuthOptions.from_params(arguments, os.environ))),
+            open_session=session_opener(task_vars, self._play_context),
+            inventory=inventory(task_vars),
+            reporter=screen,
+            own_digest=engine_digest(str(MODULE_UTILS)),
+            new_run=lambda: secrets.token_hex(6),
+            ready_timeout_s=float(arguments["ready_timeout"]),
+        )
+
+    def _write(self, path: str | None, report: Report, screen: Screen) -> None:
+        if not path or self._task.check_mode:
+            return
+        try:
+            report_file.write(path, report)
+        except OSError as exc:
+            screen.warning(f"the report cannot be written to {path}: {exc}")
+
+
+class Screen:
+    """One line a phase, as it happens. Never lets a lost terminal disturb a migration."""
+
+    def __init__(self, display: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self._display = display
+        self._clock = clock
+        self._begun = clock()
+
+    def phase(self, name: str, node: str = "", detail: str = "") -> None:
+        self._say(f"{node or 'controller':<14} {name.replace('_', ' ')}" + (f": {detail}" if detail else ""))
+
+    def progress(self, sent: int, expected: int, rate: float) -> None:
+        of = f" of about {human_bytes(expected)}" if expected > sent else ""
+        self._say(f"{'':<14} {human_bytes(sent)}{of}, {human_bytes(rate)}/s")
+
+    def warning(self, text: str) -> None:
+        self._say(f"{'note':<14} {text}", color="yellow")
+
+    def lines(self, lines: list[str]) -> None:
+        for line in lines:
+            with suppress(Exception):
+                self._display.display(line)
+
+    def _say(self, text: str, color: str | None = None) -> None:
+        with suppress(Exception):  # the process that owns the terminal may be gone
+            self._display.display(f"  {self._clock() - self._begun:7.2f} s  {text}", color=color)
+
+
+@contextmanager
+def interruptible(flag: threading.Event) -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise ``flag`` instead of ending the process in the middle of a migration."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, lambda _n, _f: flag.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def outcome(result: dict[str, Any], plan: Plan | None, report: Report, lines: list[str], *, check: bool) -> dict[str, Any]:
+    """The task's result, the same form for every outcome."""
+    result["report"] = report.to_dict()
+    result["plan"] = plan.to_dict() if plan is not None else None
+    result["changed"] = report.outcome in ("finished", "in_doubt") or (check and plan is not None and plan.changed)
+    if plan is not None and (check or report.outcome == "finished"):
+        result["diff"] = diff(plan)
+    if report.outcome in _GOOD:
+        result["msg"] = lines[0]
+        return result
+    remedies = [r["remedy"] for r in report.refusals] if report.outcome == "refused" else []
+    if report.error is not None and report.error.remedy:
+        remedies.append(report.error.remedy)
+    return {**result, "failed": True, "msg": "\n".join(lines), "remedy": "\n".join(remedies)}
+
+
+def failed(result: dict[str, Any], message: str, remedy: str) -> dict[str, Any]:
+    """The result of a failure before anything could be decided."""
+    return {**result, "failed": True, "msg": f"{message}. {remedy}".strip(), "remedy": remedy}

@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sequences of a migration against a world that notices when the workload could run twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from doubles.world import Killed, Recorder, World
+
+from ansible_collections.podferry.live.plugins.module_utils._kube import predicates
+from ansible_collections.podferry.live.plugins.module_utils._migrate.migration import Migration
+from ansible_collections.podferry.live.plugins.module_utils._plan.options import ARRIVAL, MOVED_FROM, Options
+from ansible_collections.podferry.live.plugins.module_utils._report.record import Report
+
+
+def move(world: World, reporter: Any = None, **options: Any) -> Report:
+    chosen = Options(**{"pod": world.name, "target": "node-b", "namespace": "default", **options})
+    return Migration(chosen, world.tools(reporter)).move()[1]
+
+
+def the_pod(world: World) -> dict[str, Any]:
+    (pod,) = world.pods.values()
+    return pod
+
+
+def clean(world: World) -> None:
+    """P5: nothing of a run on either node, no mark on the pod, exactly one copy that runs."""
+    assert [n.runs for n in world.nodes.values()] == [{}, {}]
+    pod = the_pod(world)
+    assert ARRIVAL not in predicates.annotations_of(pod)
+    assert not [k for k in predicates.labels_of(pod) if k.startswith("podferry.live/")]
+    assert sorted([world.source == "running", world.target == "running"]) == [False, True]
+    assert predicates.ready(pod)
+
+
+# -- good ways --------------------------------------------------------------------------------------------------------
+
+
+def test_successor() -> None:
+    world = World()
+    recorder = Recorder()
+    report = move(world, recorder)
+    assert (report.outcome, report.mode, report.error) == ("finished", "successor", None)
+    assert report.downtime_ms == 600.0
+    assert report.until_ready_ms is not None
+    clean(world)
+    pod = the_pod(world)
+    assert (predicates.name_of(pod), predicates.node_of(pod)) == ("counter", "node-b")
+    assert predicates.labels_of(pod) == {"app": "counter"}
+    assert predicates.annotations_of(pod)[MOVED_FROM] == "default/counter uid-counter node-a"
+    names = [name for _node, name in recorder.phases]
+    for name in ("preflight", "prepare", "arm", "freeze", "commit", "change over", "restore", "ready", "clean up"):
+        assert name in names
+    assert recorder.progressed
+    assert world.events == ["MigrationStarted", "Migrated"]
+
+
+def test_order_of_a_successor() -> None:
+    world = World()
+    move(world)
+    steps = [s for s in world.log if s.split()[-1] in ("arm", "go", "relinquish", "delete", "kill", "create", "finish")]
+    assert steps == [
+        "node-b arm", "node-a go", "node-a relinquish", "api delete", "node-a kill", "api create", "node-a finish", "node-b finish",
+    ]  # fmt: skip
+
+
+def test_twin_of_a_replicaset() -> None:
+    world = World(replicaset=True)
+    report = move(world)
+    assert (report.outcome, report.mode, report.error) == ("finished", "twin", None)
+    assert report.downtime_ms == 300.0
+    assert report.bytes == {"wire": 10, "files": 20}
+    clean(world)
+    pod = the_pod(world)
+    assert predicates.node_of(pod) == "node-b"
+    assert predicates.owned_by(pod, "uid-rs-web-1")
+    assert predicates.labels_of(pod) == {"app": "web", "pod-template-hash": "1"}
+
+
+def test_order_of_a_twin_and_no_control_plane_in_the_freeze() -> None:
+    world = World(replicaset=True)
+    move(world)
+    start = world.log.index("node-b arm")
+    steps = [s for s in world.log[start:] if not s.startswith("api get")]
+    assert steps == [
+        "node-b arm", "api create", "node-a go", "api wait", "api patch", "api patch", "api wait", "node-a finish", "api wait",
+        "node-b finish", "api patch",
+    ]  # fmt: skip
+
+
+def test_twin_of_a_bare_pod() -> None:
+    world = World()
+    report = move(world, name="new")
+    assert (report.outcome, report.mode) == ("finished", "twin")
+    clean(world)
+    pod = the_pod(world)
+    assert predicates.name_of(pod) == "counter-mabcd"
+    assert pod["spec"]["hostname"] == "counter"
+    assert predicates.labels_of(pod) == {"app": "counter"}
+
+
+def test_a_second_run_changes_nothing() -> None:
+    world = World(replicaset=True)
+    move(world)
+    before = [s for s in world.log if "create" in s]
+    report = move(world)
+    assert report.outcome == "already_there"
+    assert report.target.pod == the_pod(world)["metadata"]["name"]
+    assert [s for s in world.log if "create" in s] == before
+
+
+def test_by_label_and_by_owner() -> None:
+    assert move(World(), pod="app=counter").outcome == "finished"
+    assert move(World(replicaset=True), pod="replicaset/web-1").outcome == "finished"
+    assert move(World(), pod="app=other").refusals[0]["code"] == "pod_missing"
+
+
+def test_preview_touches_nothing() -> None:
+    world = World(replicaset=True)
+    plan, report = Migration(Options(world.name, "node-b", "default"), world.tools()).preview()
+    assert (plan.changed, report.outcome) == (True, "planned")
+    harmless = ("get", "list", "dry run", "runs", "facts", "inspect", "image", "hello")
+    assert [s for s in world.log if not any(word in s for word in harmless)] == []
+
+
+def test_missing_image_is_pulled() -> None:
+    world = World()
+    pod = world.pods["counter"]
+    pod["spec"]["containers"][0]["imagePullPolicy"] = "Always"
+    pod["status"]["containerStatuses"][0]["imageID"] = "registry/x@sha256:" + "1" * 64
+    world.nodes["node-b"].image = False
+    assert move(world).outcome == "finished"
+    assert world.nodes["node-b"].pulled
+    assert the_pod(world)["spec"]["containers"][0]["imagePullPolicy"] == "IfNotPresent"
+
+
+# -- said no before anything was touched ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [({"port_open": False}, "ferry_unreachable"), ({"pull_works": False}, "image_missing")],
+)
+def test_refused_by_trying(change: dict[str, Any], code: str) -> None:
+    world = World()
+    pod = world.pods["counter"]
+    pod["spec"]["containers"][0]["imagePullPolicy"] = "IfNotPresent"
+    pod["status"]["containerStatuses"][0]["imageID"] = "registry/x@sha256:" + "1" * 64
+    world.nodes["node-b"].image = code != "image_missing"
+    for name, value in change.items():
+        setattr(world.behaviour, name, value)
+    report = move(world)
+    assert (report.outcome, [r["code"] for r in report.refusals]) == ("refused", [code])
+    clean(world)
+
+
+def test_unreachable_node_is_one_of_several_reasons() -> None:
+    world = World()
+    world.nodes["node-b"].reachable = False
+    world.pods["counter"]["spec"]["hostNetwork"] = True
+    assert {r["code"] for r in move(world).refusals} == {"host_network", "node_unreachable"}
+
+
+def test_another_migration_under_way() -> None:
+    world = World()
+    tools = world.tools()
+    migration = Migration(Options("counter", "node-b", "default"), tools)
+    world.behaviour.outcome = "cancel_midway"  # stops between freeze and commit, ferries alive
+    world.faults = {}
+    original = world.interrupt
+    world.interrupt = type(original)()  # nobody interrupts
+    source = world.nodes["node-a"]
+    source.answer("ferry_start", ferry_args("source"))
+    world.nodes["node-b"].answer("ferry_start", ferry_args("target"))
+    source.answer("arm", {"run": "0123456789ab"})
+    source.runs["0123456789ab"].state = "waiting"
+    _plan, report = migration.move()
+    assert (report.outcome, [r["code"] for r in report.refusals]) == ("refused", ["migration_under_way"])
+
+
+def ferry_args(role: str) -> dict[str, Any]:
+    return {
+        "run": "0123456789ab", "role": role, "mode": "twin", "namespace": "default", "pod": "counter" if role == "source" else "counter-m0123",
+        "uid": "uid-counter", "target_pod": "counter-m0123", "source_pod": "counter", "source_node": "node-a", "target_node": "node-b",
+        "need_bytes": 1, "deadlines": dict.fromkeys(("idle", "claim", "freeze", "restore", "settle", "silence"), 1.0),
+    }  # fmt: skip
+
+
+# -- failures before the commit: the source runs on -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("replicaset", [False, True], ids=["successor", "twin"])
+@pytest.mark.parametrize("outcome", ["aborted", "died"])
+def test_undone(replicaset: bool, outcome: str) -> None:
+    world = World(replicaset=replicaset)
+    world.behaviour.outcome = outcome
+    report = move(world)
+    assert report.outcome == "undone"
+    assert report.error is not None
+    assert report.error.message
+    clean(world)
+    assert world.source == "running"
+    assert world.events[-1] == "MigrationFailed"
+
+
+@pytest.mark.parametrize("replicaset", [False, True], ids=["successor", "twin"])
+def test_cancel_in_the_freeze(replicaset: bool) -> None:
+    world = World(replicaset=replicaset)
+    world.behaviour.outcome = "cancel_midway"
+    report = move(world)
+    assert report.outcome == "cancelled"
+    clean(world)
+    assert world.source == "running"
+
+
+@pytest.mark.parametrize("replicaset", [False, True], ids=["successor", "twin"])
+def test_cancel_before_the_freeze(replicaset: bool) -> None:
+    world = World(replicaset=replicaset)
+    world.interrupt.set()
+    assert move(world).outcome == "cancelled"
+    clean(world)
+    assert "node-a go" not in world.log
+
+
+# -- around the commit ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [("in_doubt_armed", "undone"), ("in_doubt_going", "undone"), ("in_doubt_resumed", "finished")],
+)
+def test_doubt_is_settled_by_the_targets_record(state: str, outcome: str) -> None:
+    world = World(replicaset=True)
+    world.behaviour.outcome = state
+    report = move(world)
+    assert report.outcome == outcome
+    clean(world)
+
+
+def test_doubt_of_a_successor() -> None:
+    world = World()
+    world.behaviour.outcome = "in_doubt_armed"
+    assert move(world).outcome == "undone"
+    clean(world)
+
+
+def test_in_doubt_when_the_target_cannot_be_asked() -> None:
+    world = World(replicaset=True)
+    world.behaviour.outcome = "in_doubt_resumed"
+    tools = world.tools()
+    original = world.commit_twin
+
+    def commit(half: Any) -> None:
+        original(half)
+        world.nodes["node-b"].reachable = False
+
+    world.commit_twin = commit  # type: ignore[method-assign]
+    _plan, report = Migration(Options(world.name, "node-b", "default"), tools).move()
+    assert report.outcome == "in_doubt"
+    assert world.source == "frozen"
+    assert len(report.ways_out) == 3
+    world.commit_twin = original  # type: ignore[method-assign]
+    world.revive()
+    again = move(world)
+    assert (again.outcome, again.resumed_run) == ("finished", True)
+    clean(world)
+
+
+# -- after the commit -------------------------------------------------------------------------------------------------
+
+
+def test_successor_restored_at_home_when_the_target_cannot() -> None:
+    world = World()
+    world.behaviour.restore_works = False
+    report = move(world)
+    assert report.outcome == "undone"
+    assert report.error is not None
+    assert report.error.message == "criu says no"
+    pod = the_pod(world)
+    assert predicates.node_of(pod) == "node-a"
+    clean(world)
+
+
+def test_neither_node_can_restore() -> None:
+    world = World()
+    world.behaviour.restore_works = world.behaviour.undo_works = False
+    report = move(world)
+    assert report.outcome == "in_doubt"
+    assert world.nodes["node-a"].runs, "the dump is kept"
+
+
+def test_not_ready_keeps_the_source_frozen() -> None:
+    world = World(replicaset=True)
+    world.behaviour.becomes_ready = False
+    report = move(world)
+    assert report.outcome == "in_doubt"
+    assert report.error is not None
+    assert report.error.type == "unfinished"
+    assert (world.source, len(world.pods)) == ("frozen", 2)
+    for pod in world.pods.values():
+        pod["status"]["phase"] = "Running"
+        pod["status"].update(world.pods[world.name]["status"])
+    world.revive()
+    assert move(world).outcome == "finished"
+    clean(world)
+
+
+def test_a_replicaset_that_does_not_let_go() -> None:
+    world = World(replicaset=True)
+    world.behaviour.adopts = False
+    recorder = Recorder()
+    assert move(world, recorder).outcome == "finished"
+    assert any("did not give up" in w for w in recorder.warnings)
+    clean(world)
+
+
+def test_api_away_for_a_while_after_the_commit() -> None:
+    world = World(replicaset=True)
+    move(world)
+    after = world.log.index("node-a go")
+    world = World(replicaset=True)
+    world.faults = dict.fromkeys(range(after + 2, after + 22), "lost_before")
+    assert move(world).outcome == "finished"
+    clean(world)
+
+
+def test_context_lost_by_the_nodes() -> None:
+    """Without the manifest a successor cannot be posted by another controller, and the report says what to do."""
+    world = World()
+    move(world)
+    at = world.log.index("api delete") + 1
+    world = World()
+    world.behaviour.keeps_context = False
+    world.faults = {at: "killed_after"}
+    with pytest.raises(Killed):
+        move(world)
+    world.revive()
+    report = move(world)
+    assert report.outcome == "in_doubt"
+    assert report.error is not None
+    assert "manifest" in report.error.message
+    assert "annotation" in report.error.remedy
+
+
+# -- everything can fail anywhere -------------------------------------------------------------------------------------
+
+FAULTS = ("killed", "killed_after", "lost_before", "lost_after", "error")
+#: More than any run makes; a test at the end sees to that.
+MOST_CALLS = 46
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("replicaset", [False, True], ids=["successor", "twin"])
+@pytest.mark.parametrize("at", range(1, MOST_CALLS))
+def test_one_fault_anywhere_then_run_again(at: int, replicaset: bool, fault: str) -> None:
+    """Whatever one call does, the world never has two copies, and running the play again brings it to a clean end."""
+    world = World(replicaset=replicaset)
+    world.faults = {at: fault}
+    outcome = ""
+    try:
+        outcome = move(world).outcome
+    except Killed:
+        outcome = "killed"
+    except Exception as exc:  # only before anything was touched
+        assert type(exc).__name__ in ("PodferryError", "NodeError", "SessionLost"), exc
+        assert world.source == "running"
+        assert len(world.pods) == 1
+    world.check()
+    if outcome in ("finished", "undone", "cancelled", "refused"):
+        assert (world.source == "running") != (world.target == "running")
+    for _attempt in range(3):
+        world.revive()
+        report = move(world)
+        if report.outcome in ("finished", "already_there"):
+            break
+    assert report.outcome in ("finished", "already_there"), (report.error, report.refusals, report.ways_out)
+    clean(world)
+    assert predicates.node_of(the_pod(world)) == "node-b"
+
+
+@pytest.mark.parametrize("replicaset", [False, True])
+def test_the_sweep_above_covers_every_call(replicaset: bool) -> None:
+    world = World(replicaset=replicaset)
+    move(world)
+    assert world.calls < MOST_CALLS
