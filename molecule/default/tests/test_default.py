@@ -14,7 +14,7 @@ from e2e.support.cluster import Cluster
 from e2e.support.footprint import Footprint
 from e2e.support.lab import NODES, Lab
 
-LAB = Lab("molecule", 16543)
+LAB = Lab("molecule", 26543)
 HANDLER = ("podferry-runc", "podferry-action", "podferry-node")
 
 

@@ -28,17 +28,19 @@ pid = me
 while pid > 1:
     parents.add(pid)
     pid = int(read('/proc/%d/stat' % pid).rpartition(')')[2].split()[1])
-ours = re.compile(r'\bcriu\b|podferry|\brunc (restore|checkpoint)\b')
+name = re.compile(r'podferry(?![-_](standin|lab))')  # the lab's own parts are not ours
+ours = re.compile(name.pattern + r'|\bcriu\b|\brunc (restore|checkpoint)\b')
+kept = {'/run/podferry/' + part for part in ('runs', 'arrivals', 'claims')}  # what bootstrap made
 processes = [read('/proc/%s/cmdline' % p) for p in os.listdir('/proc') if p.isdigit() and int(p) not in parents]
 files = []
 for top in ('/run/podferry', '/var/lib/podferry', '/var/tmp', '/tmp', '/dev/shm'):
     for base, folders, names in os.walk(top):
-        files += [os.path.join(base, name) for name in names + folders if top.endswith('podferry') or 'podferry' in name or 'criu' in name]
+        files += [os.path.join(base, item) for item in names + folders if top.endswith('podferry') or name.search(item) or 'criu' in item]
 frozen = []
 for base, folders, names in os.walk('/sys/fs/cgroup'):
     if 'freezer.state' in names and read(base + '/freezer.state') == 'FROZEN' or read(base + '/cgroup.freeze') == '1':
         frozen.append(base)
-named = [base for base, _f, _n in os.walk('/sys/fs/cgroup') if 'podferry' in base.rsplit('/', 1)[-1]]
+named = [base for base, _f, _n in os.walk('/sys/fs/cgroup') if name.search(base.rsplit('/', 1)[-1])]
 points = [line.split()[1] for line in read('/proc/mounts').splitlines()]
 rules = out('nft', 'list', 'ruleset') + [line for line in out('iptables-save') if 'CRIU' in line]
 for netns in (os.listdir('/run/netns') if os.path.isdir('/run/netns') else []):
@@ -46,9 +48,9 @@ for netns in (os.listdir('/run/netns') if os.path.isdir('/run/netns') else []):
     rules += [line for line in out('nsenter', '--net=/run/netns/' + netns, 'iptables-save') if 'CRIU' in line]
 print(json.dumps({
     'processes': sorted(p for p in processes if ours.search(p)),
-    'mounts': sorted(point for point in points if re.search('podferry(?!-lab)|criu', point)),
-    'files': sorted(files),
-    'units': sorted(line.split()[0] for line in out('systemctl', 'list-units', '--all', '--plain', '--no-legend', 'podferry*') if line.split()),
+    'mounts': sorted(point for point in points if name.search(point) or 'criu' in point),
+    'files': sorted(set(files) - kept),
+    'units': sorted(line.split()[0] for line in out('systemctl', 'list-units', '--all', '--plain', '--no-legend', 'podferry*') if name.search(line.split(' ')[0])),
     'failed units': sorted(line.split()[0] for line in out('systemctl', 'list-units', '--failed', '--plain', '--no-legend') if line.split()),
     'cgroups': sorted(named),
     'frozen cgroups': sorted(frozen),
