@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import typing as t
@@ -60,6 +61,8 @@ class SourceFerry(Ferry):
         self._relinquish: tuple[Peer, Message] | None = None
         self._cancelled = False
         self._cancellable = True
+        self._word_out = False
+        """Go or relinquish may have reached the target: only its own word that it gave up lets us thaw again."""
         self._dumps: list[Dump] = []
         self._usage: dict[str, int] = {}
         self._offset = 0
@@ -146,7 +149,11 @@ class SourceFerry(Ferry):
             else:
                 self._give_up()
         except (PodferryError, OSError) as error:
-            self._end_badly(error if isinstance(error, PodferryError) else LinkLost(f"{type(error).__name__}: {error}"))
+            known = error if isinstance(error, PodferryError) else LinkLost(f"{type(error).__name__}: {error}")
+            if self._word_out and not isinstance(error, TargetGaveUp):
+                self._doubt(known)
+            else:
+                self._end_badly(known)
 
     def _expect(self, kind: str, timeout: float) -> Message:
         """Wait for a message of ``kind`` from the target.
@@ -292,14 +299,9 @@ class SourceFerry(Ferry):
         self._watch()
         self._cancellable = False
         self.journal.write("go_given")
+        self._word_out = True
         self.peer().send("go")
-        try:
-            answer = self._expect("resumed", self.deadlines.settle)
-        except TargetGaveUp:
-            raise  # the target says itself that it was never let go
-        except PodferryError as error:
-            self._doubt(error)
-            return
+        answer = self._expect("resumed", self.deadlines.settle)
         self._finished("committed", answer, ready)
 
     def _give_up(self) -> None:
@@ -317,18 +319,11 @@ class SourceFerry(Ferry):
         self._verify_still()
         self._cancellable = False
         self.journal.write("go_given")
+        self._word_out = True
         self.peer().send("relinquish")
-        try:
-            self._expect("relinquished", self.deadlines.settle)
-        except TargetGaveUp:
-            raise
-        except PodferryError as error:
-            peer.refuse(request, error)
-            self._doubt(error)
-            return
-        self.journal.write("relinquished")
-        peer.answer(request, {})
+        self._expect("relinquished", self.deadlines.settle)
         self._finished("relinquished", {}, {})
+        peer.answer(request, {})
 
     def _finished(self, state: str, answer: Message, ready: Message) -> None:
         self.phases.leave()
@@ -339,7 +334,10 @@ class SourceFerry(Ferry):
     def _doubt(self, error: PodferryError) -> None:
         """The go is out and no answer came: only the target's record knows. Stay frozen."""
         error.phase = self.phases.current
-        self.journal.write("in_doubt", error=error.to_dict())
+        with contextlib.suppress(OSError):  # a journal that stays go_given means the same
+            self.journal.write("in_doubt", error=error.to_dict())
+        if self._relinquish is not None:
+            self._relinquish[0].refuse(self._relinquish[1], error)
         self._say_end("in_doubt", error, None, None)
 
     def _end_badly(self, error: PodferryError) -> None:
