@@ -296,7 +296,7 @@ class SourceFerry(Ferry):
         ready = self._expect("ready", self._remaining())
         self.enter("commit")
         self._verify_still()
-        self._watch()
+        self._during_transfer()  # a target that gave up or went away meanwhile is no reason for doubt yet
         self._cancellable = False
         self.journal.write("go_given")
         self._word_out = True
@@ -345,9 +345,11 @@ class SourceFerry(Ferry):
         error.phase = error.phase or self.phases.current
         for dump in self._dumps:
             dump.stop()
-        self._thaw()
+        running = self._thaw()
         self._cancellable = False
-        self.journal.write("aborted", error=error.to_dict())
+        if running:
+            self.journal.write("aborted", error=error.to_dict())
+        # else the journal keeps saying that it is frozen: the guard tries again once everything of ours is gone
         if self.link is not None:
             try:
                 self.link.send("abort", error=error.to_dict())
@@ -356,10 +358,12 @@ class SourceFerry(Ferry):
         tail = [line for item in self._containers for line in log_tail(self.paths.work(item.name), DUMP_LOG)]
         self._say_end("aborted", error, None, None, criu_log=tail if error.kind == "dump_failed" else [])
 
-    def _thaw(self) -> None:
+    def _thaw(self) -> bool:
         """Thaw everything that we may have frozen; one that refuses does not keep the others frozen."""
-        for error in thaw.run_again(self.journal.data):
+        failed = thaw.run_again(self.journal.data)
+        for error in failed:
             self.emit("warning", message=error.message, remedy=error.remedy)
+        return not failed
 
     def _say_end(
         self, outcome: str, error: PodferryError | None, downtime: float | None, target_phases: t.Any, **more: t.Any
