@@ -57,13 +57,18 @@ def guard_target(place: paths.RunPaths, journal: Journal) -> None:
         give_up(place, record)
         journal.write("aborted", error={"type": "ferry_lost", "message": "the target's ferry died before the commit",
                                         "remedy": "Run the migration again.", "phase": journal.state})  # fmt: skip
-    elif state == "going" and not finished(place, journal):
+    elif state == "going" and not _at_its_end(journal) and not finished(place, journal):
         journal.write("restore_lost", error={"type": "ferry_lost", "message": "the target's ferry died before its restore",
                                              "remedy": "The play brings the pod back at its source.", "phase": "restore"})  # fmt: skip
 
 
+def _at_its_end(journal: Journal) -> bool:
+    """The ferry had let everything go: a pod that is frozen now is frozen by somebody else, its next migration say."""
+    return journal.state == "resumed" and "error" not in journal.data
+
+
 def finished(place: paths.RunPaths, journal: Journal) -> bool:
-    """Thaw what was let go and stands restored; False when nothing had been restored yet."""
+    """Thaw what was let go and stands restored; False when there is nothing (any more) that could be let go."""
     marks = [place.mark("restored", str(name)) for name in journal.data["containers"]]
     if not all(os.path.exists(mark) for mark in marks):
         return False
@@ -71,9 +76,12 @@ def finished(place: paths.RunPaths, journal: Journal) -> bool:
     with record.lock():
         if record.state() != "going":
             return False
+        groups = [Cgroup.at(str(read_json(mark)["cgroup"])) for mark in marks]
+        if not record.thawed() and not all(group.frozen() for group in groups):
+            return False  # killed while it stood frozen: nothing of it has run, so the source may still go on
         record.mark_thawed()
-        for mark in marks:
-            Cgroup.at(str(read_json(mark)["cgroup"])).thaw()
+        for group in groups:
+            group.thaw()
     if journal.state != "resumed":
         journal.write("resumed")
     return True

@@ -433,6 +433,7 @@ class TargetFerry(Ferry):
         with self.record.lock():
             if self.record.state() != "going":
                 raise Cancelled("the arrival was given up")
+            self._look_after_gates()  # what was killed since the last look must not count as let go
             self.record.mark_thawed()
             cgroups = [gate.cgroup for gate in self.gates.values() if gate.cgroup is not None]
             faults.point("target:thaw:before")
