@@ -168,7 +168,9 @@ def interruptible(flag: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def outcome(result: dict[str, Any], plan: Plan | None, report: Report, lines: list[str], *, check: bool) -> dict[str, Any]:
+def outcome(
+    result: dict[str, Any], plan: Plan | None, report: Report, lines: list[str], *, check: bool
+) -> dict[str, Any]:
     """The task's result, the same form for every outcome."""
     result["report"] = report.to_dict()
     result["plan"] = plan.to_dict() if plan is not None else None

@@ -34,7 +34,9 @@ def inventory(task_vars: Mapping[str, Any]) -> dict[str, list[InventoryHost]]:
         node = str(variables.get("podferry_node_name") or name)
         address = variables.get("podferry_address")
         found.setdefault(node, []).append(
-            InventoryHost(str(name), str(address) if address else None, ports(variables.get("podferry_ports"), str(name)))
+            InventoryHost(
+                str(name), str(address) if address else None, ports(variables.get("podferry_ports"), str(name))
+            )
         )
     return found
 
@@ -53,7 +55,9 @@ def ports(value: Any, host: str) -> tuple[int, int]:
     return first, last
 
 
-def session_opener(task_vars: Mapping[str, Any], play_context: Any) -> Callable[[InventoryHost, str, Callable[[Event], None]], Session]:
+def session_opener(
+    task_vars: Mapping[str, Any], play_context: Any
+) -> Callable[[InventoryHost, str, Callable[[Event], None]], Session]:
     """A function that opens a session to a host's node; it raises SessionLost or NodeError."""
 
     def open_session(host: InventoryHost, node: str, sink: Callable[[Event], None]) -> Session:

@@ -124,7 +124,7 @@ class Stream:
         asked = False
         open_fds = list(seen)
         while True:
-            head, found, rest = seen[out].partition(marker)
+            _head, found, rest = seen[out].partition(marker)
             if found and b"\n" in rest:
                 return rest.split(b"\n", 1)[1]
             both = b"".join(seen.values())
@@ -133,9 +133,15 @@ class Stream:
                 process.stdin.write(to_bytes(become.get_option("become_pass")) + b"\n")
                 process.stdin.flush()
             if asked and become.check_incorrect_password(both):
-                raise StreamError(f"incorrect {become.name} password", "Set ansible_become_password for the host, or use -K.")
-            if become.check_missing_password(both) or (not become.expect_prompt() and become.check_password_prompt(both)):
-                raise StreamError(f"{become.name} wants a password", "Set ansible_become_password for the host, or use -K.")
+                raise StreamError(
+                    f"incorrect {become.name} password", "Set ansible_become_password for the host, or use -K."
+                )
+            if become.check_missing_password(both) or (
+                not become.expect_prompt() and become.check_password_prompt(both)
+            ):
+                raise StreamError(
+                    f"{become.name} wants a password", "Set ansible_become_password for the host, or use -K."
+                )
             left = deadline - time.monotonic()
             if left <= 0 or not open_fds:
                 words = to_text(both, errors="replace").strip()
@@ -258,11 +264,17 @@ def _open_local(connection: Any, variables: Mapping[str, Any], play_context: Any
     become = _become(variables, play_context, "root" if os.geteuid() == 0 else None)
     if become is not None:
         command = become.build_become_command(command, connection._shell)
-    return Stream(_popen([to_bytes(arg) for arg in shlex.split(C.DEFAULT_EXECUTABLE)] + [b"-c", to_bytes(command)], {}), become)
+    return Stream(
+        _popen([to_bytes(arg) for arg in shlex.split(C.DEFAULT_EXECUTABLE)] + [b"-c", to_bytes(command)], {}), become
+    )
 
 
 def _popen(argv: list[bytes], extra: dict[str, Any]) -> subprocess.Popen[bytes]:
     """In a session of its own: a Ctrl-C at the terminal must reach us, who can cancel in order, not the transport."""
     return subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **{"start_new_session": True, **extra}
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **{"start_new_session": True, **extra},
     )

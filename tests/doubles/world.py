@@ -79,7 +79,10 @@ class Node:
     def answer(self, op: str, args: JsonDict) -> JsonDict:
         handler = getattr(self, f"op_{op}", None)
         assert handler is not None, f"the contract has no op {op}"
-        return handler(**args) or {}
+        try:
+            return handler(**args) or {}
+        except KeyError as exc:
+            raise NodeError(self.name, "not_found", f"this node knows no run {exc}") from exc
 
     def op_hello(self) -> JsonDict:
         return {"engine": objects.DIGEST}
@@ -215,6 +218,8 @@ class Node:
         for half in self.runs.values():
             if half.role == "source" and half.state == "prepared":
                 self.world.abort(half, "controller lost")
+            elif half.role == "source" and half.state == "data_ready" and half.alive:
+                self.world.abort(half, "controller lost")  # nobody else could say relinquish
             elif half.role == "target" and half.record in ("none", "armed") and not self.world.source_is_waiting(half):
                 half.alive = False
                 self.world.give_up(half)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from .errors import NodeError, PodferryError, SessionLost
@@ -20,6 +21,7 @@ _SOURCE_GAVE_UP = frozenset(("committed", "relinquished", "killed"))
 _BEFORE_THE_WORD = frozenset(("prepared", "waiting", "freezing", "frozen", "data_ready"))
 _LET_GO = frozenset(("going", "done"))
 _PAUSE_S = 0.5
+_CANCEL_S = 10.0
 
 
 def from_source_state(state: str, alive: bool) -> Verdict:
@@ -48,8 +50,12 @@ def entry_of(run: Run, node: str, role: str) -> Mapping[str, Any] | None:
 
 
 def wait_decided(run: Run, *, timeout_s: float) -> Verdict:
-    """Until neither ferry is at work any more. ``in_doubt`` when nobody can be asked until the deadline."""
+    """Until neither ferry is at work any more. ``in_doubt`` when nobody can be asked until the deadline.
+
+    A source that waits for a word of ours gets one: nobody else would cancel it.
+    """
     deadline = run.tools.clock() + timeout_s
+    cancelled = False
     verdict: Verdict = "in_doubt"
     while True:
         try:
@@ -58,7 +64,16 @@ def wait_decided(run: Run, *, timeout_s: float) -> Verdict:
             run.warn(f"node {run.plan.source_node} cannot be asked: {exc.message}")
             verdict = "in_doubt"
             break
-        if verdict != "under_way" or run.tools.clock() >= deadline:
+        if verdict != "under_way":
+            break
+        late = run.tools.clock() >= deadline
+        if not cancelled and (late or run.plan.mode == "successor"):
+            cancelled = True
+            deadline = max(deadline, run.tools.clock() + _CANCEL_S)
+            with suppress(PodferryError):
+                run.source.call("cancel", run=run.id, patience_s=5.0)
+            continue
+        if late:
             break
         run.tools.sleep(_PAUSE_S)
     return resolve(run) if verdict == "in_doubt" else verdict
@@ -109,12 +124,19 @@ def _successor_awaited(run: Run) -> bool:
 def ways_out(run: Run) -> list[str]:
     """Commands for a person when nobody can be asked."""
     plan = run.plan
-    record = f"ls /run/podferry/runs/{run.id}/record.*"
+    look = f"ls /run/podferry/runs/{run.id}/record.*"
+    delete = f"kubectl -n {plan.namespace} delete pod"
+    there = (
+        f"2. If {plan.target_node} is back and shows record.going or record.done ({look}), the pod runs there: "
+        f"delete the source pod ({delete} {plan.pod} --grace-period=0) and never thaw it."
+    )
+    back = (
+        f"3. If {plan.target_node} shows record.aborted, or is switched off for good (fenced), the source may go on: "
+        f"delete the target pod ({delete} {plan.target_pod} --grace-period=0 --force) and on {plan.source_node} "
+        "resume the container (runc --root <root> resume <id>)."
+    )
     return [
         f"1. Bring both nodes back and run the play again: it settles run {run.id} by itself.",
-        f"2. If {plan.target_node} is back and shows record.going or record.done ({record}), the pod runs there: delete the source pod "
-        f"(kubectl -n {plan.namespace} delete pod {plan.pod} --grace-period=0), never thaw it.",
-        f"3. If {plan.target_node} shows record.aborted, or is switched off for good (fenced), the source may go on: on {plan.source_node} "
-        "resume its container (runc --root <root> resume <id>), and delete the target pod "
-        f"(kubectl -n {plan.namespace} delete pod {plan.target_pod} --grace-period=0 --force).",
+        there,
+        back,
     ]

@@ -131,9 +131,12 @@ def end_source(run: Run) -> None:
 
 
 def end_target(run: Run) -> None:
-    """From here on a restart starts from the image as users expect; our marks go."""
-    run.target.call("finish", run=run.id, timeout_s=60.0)
+    """Our marks go, then the record: from here on a restart starts from the image, as users expect.
+
+    In this order a run that ends in between is found again by its record; without one a marked pod could not restart.
+    """
     drop_marks(run, run.plan.target_pod)
+    run.target.call("finish", run=run.id, timeout_s=60.0)
 
 
 def drop_marks(run: Run, name: str) -> None:

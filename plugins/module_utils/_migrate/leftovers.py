@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,6 @@ from .peer import Peers
 from .ports import Tools
 from .run import Run
 from .session import EventLog
-import contextlib
 
 Entry = Mapping[str, Any]
 _PAUSE_S = 1.0
@@ -152,10 +152,12 @@ def wait_for_end(left: Leftover, tools: Tools, peers: Peers) -> Leftover | None:
     Returns what is left then, or None when it is still at work: another migration under way.
     """
     deadline = tools.clock() + tools.settle_s
+    cancelled = False
     while left.at_work:
-        if left.controlled:
+        if left.controlled and not cancelled:  # our own cancel makes us one of its listeners
             return None
-        if left.controlled is False and left.source is not None and left.source.get("state") != "go_given":
+        if not cancelled and left.controlled is False and (left.source or {}).get("state") != "go_given":
+            cancelled = True
             _cancel(left, peers)
         if tools.clock() >= deadline:
             return None

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -14,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from .errors import NodeError, SessionLost
-import contextlib
 
 JsonDict = dict[str, Any]
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from .._kube.predicates import internal_ip
@@ -15,7 +16,6 @@ from .gather import containers, image_args
 from .keys import make_pair
 from .ports import JsonDict
 from .run import Run
-import contextlib
 
 _START_TIMEOUT_S = 60.0
 _PULL_TIMEOUT_S = 900.0

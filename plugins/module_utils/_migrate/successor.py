@@ -242,10 +242,10 @@ def restore_at_home(run: Run, *, armed: bool) -> str:
             f"Its dump is kept on {plan.source_node} in /run/podferry/runs/{run.id}/images.",
         )
     ending.wait_ready(run, node=plan.source_node, must_be_ready=False)
+    ending.drop_marks(run, plan.target_pod)
     run.source.call("finish", run=run.id, timeout_s=60.0)
     try:
         run.target.call("finish", run=run.id, timeout_s=60.0, patience_s=20.0)
     except (NodeError, SessionLost) as exc:
         run.warn(f"node {plan.target_node}: the run's files are still there ({exc.message}); the next run removes them")
-    ending.drop_marks(run, plan.target_pod)
     return "undone"

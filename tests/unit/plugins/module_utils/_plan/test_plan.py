@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doubles import objects
 
 from ansible_collections.podferry.live.plugins.module_utils._plan.facts import NodeFacts, PodInspection
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import Options
 from ansible_collections.podferry.live.plugins.module_utils._plan.owners import OwnerChain
 from ansible_collections.podferry.live.plugins.module_utils._plan.plan import ImageState, Plan, Snapshot, plan
 from ansible_collections.podferry.live.plugins.module_utils._plan.refusals import CATALOGUE
+from doubles import objects
 
 ROOT = Path(__file__).resolve().parents[5]
 OPTIONS = Options(pod="counter", target="node-b", namespace="default")
