@@ -77,7 +77,7 @@ def finished(place: paths.RunPaths, journal: Journal) -> bool:
         if record.state() != "going":
             return False
         groups = [Cgroup.at(str(read_json(mark)["cgroup"])) for mark in marks]
-        if not record.thawed() and not all(group.frozen() for group in groups):
+        if not record.thawed() and not all(group.stands() for group in groups):
             return False  # killed while it stood frozen: nothing of it has run, so the source may still go on
         record.mark_thawed()
         for group in groups:

@@ -281,7 +281,7 @@ class SourceFerry(Ferry):
     def _verify_still(self) -> None:
         """:raises FreezeFailed: something else thawed, killed or ran the source since its dump."""
         for item in self._containers:
-            if not item.cgroup.frozen() or item.cgroup.usage_ns() != self._usage[item.name]:
+            if not item.cgroup.stands() or item.cgroup.usage_ns() != self._usage[item.name]:
                 raise FreezeFailed(
                     f"container {item.name} did not stay frozen after its dump",
                     "Something else (the runtime, a person, a node agent) thawed or killed it: the dump cannot be used.",

@@ -234,7 +234,7 @@ class TargetFerry(Ferry):
         """:raises RestoreFailed: a ``create`` that waits for its state has ended, or waits for too long."""
         for name, gate in self.gates.items():
             if gate.cgroup is not None:
-                if not gate.cgroup.frozen():
+                if not gate.cgroup.stands():
                     raise RestoreFailed(
                         f"container {name} did not stay frozen until the commit",
                         "The target pod was deleted, or something thawed or killed it.",
@@ -418,7 +418,7 @@ class TargetFerry(Ferry):
         engine = "containerd" if gate.bundle.startswith(containers.CONTAINERD_TASKS) else "cri-o"
         found = containers.find(name, f"{engine}://{gate.identifier}")
         deadline = time.monotonic() + 1.0
-        while not found.cgroup.frozen():
+        while not found.cgroup.stands():
             if time.monotonic() > deadline:
                 raise RestoreFailed(f"container {name} does not stand frozen after its restore")
             time.sleep(0.0005)

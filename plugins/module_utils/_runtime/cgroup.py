@@ -110,6 +110,10 @@ class Cgroup:
         except OSError:
             return False
 
+    def stands(self) -> bool:
+        """Whether it is frozen with somebody in it: a group whose processes were killed still reads as frozen."""
+        return self.frozen() and bool(self.pids())
+
     def _order(self, freeze: bool) -> None:
         if self.unified:
             write_text(os.path.join(self.path, "cgroup.freeze"), "1" if freeze else "0")
