@@ -20,6 +20,7 @@ from .._plan.plan import Plan
 from .._report.record import Place, Report
 from . import decided, ending, successor, twin
 from .errors import NodeError, PodferryError, SessionLost, Unfinished
+from .patience import delete_and_wait
 from .peer import Peers
 from .ports import Tools
 from .run import Run
@@ -41,6 +42,17 @@ class Leftover:
     target_node: str = ""
     target: Entry | None = None
     undo: Entry | None = None
+    silent: frozenset[str] = frozenset()
+    """Nodes that could not be asked: what they did not tell may be there all the same."""
+
+    @property
+    def missing_half(self) -> str:
+        """The node whose half is not known because it could not be asked; '' when all that matter were asked."""
+        if self.source is None and (self.source_node in self.silent or (not self.source_node and self.silent)):
+            return self.source_node or ", ".join(sorted(self.silent))
+        if self.target is None and self.target_node in self.silent:
+            return self.target_node
+        return ""
 
     @property
     def mode(self) -> str:
@@ -95,6 +107,7 @@ def find(tools: Tools, peers: Peers, namespace: str, names: Iterable[str], nodes
     """Runs that concern pods of these names, as told by ``nodes`` and by the nodes that those name."""
     wanted = set(names)
     entries: dict[str, list[Entry]] = {}
+    silent: set[str] = set()
     queue, asked = [n for n in nodes if peers.known(n)], set()
     while queue:
         node = queue.pop(0)
@@ -104,7 +117,8 @@ def find(tools: Tools, peers: Peers, namespace: str, names: Iterable[str], nodes
         try:
             told = peers.get(node).call("runs", namespace=namespace, patience_s=0.0).get("runs") or []
         except PodferryError:
-            continue  # a node that cannot be asked is refused or missed where it is needed
+            silent.add(node)
+            continue
         entries[node] = [dict(e) for e in told]
         for entry in told:
             if wanted & _names(entry):
@@ -116,14 +130,16 @@ def find(tools: Tools, peers: Peers, namespace: str, names: Iterable[str], nodes
                 ]
                 if entry.get("role") == "target" and not context:
                     queue += list(tools.inventory)  # its source may be anywhere
-    return _join(namespace, wanted, entries)
+    return _join(namespace, wanted, entries, frozenset(silent))
 
 
 def _names(entry: Entry) -> set[str]:
     return {str(entry[k]) for k in ("pod", "source_pod", "target_pod") if entry.get(k)}
 
 
-def _join(namespace: str, wanted: set[str], entries: Mapping[str, list[Entry]]) -> list[Leftover]:
+def _join(
+    namespace: str, wanted: set[str], entries: Mapping[str, list[Entry]], silent: frozenset[str]
+) -> list[Leftover]:
     runs = sorted({str(e["run"]).partition(".")[0] for found in entries.values() for e in found if wanted & _names(e)})
     result = []
     for run in runs:
@@ -142,7 +158,7 @@ def _join(namespace: str, wanted: set[str], entries: Mapping[str, list[Entry]]) 
             "target_node": left.target_node
             or str((left.source or {}).get("target_node") or context.get("target_node") or ""),
         }
-        result.append(Leftover(run, namespace, **{**parts, **half}))
+        result.append(Leftover(run, namespace, **{**parts, **half, "silent": silent}))
     return result
 
 
@@ -194,6 +210,12 @@ def settle(left: Leftover, tools: Tools, peers: Peers, events: EventLog) -> Repo
     run = Run(left.run, _plan(left, tools), tools, peers, events, report)
     tools.reporter.phase("earlier run", "", f"{left.run}: {(left.source or left.target or {}).get('state')}")
     try:
+        if left.missing_half:
+            raise Unfinished(
+                f"run {left.run} has not been ended, and {left.missing_half} cannot be asked about it",
+                "Bring the node back and run the play again.",
+                "earlier run",
+            )
         report.outcome = _settle(left, run)  # type: ignore[assignment]
     except Unfinished as exc:
         run.fail(exc)
@@ -230,10 +252,16 @@ def _verdict(left: Leftover, run: Run) -> decided.Verdict:
     record = (left.target or {}).get("record") or {}
     if record.get("resumed"):
         return "committed"
-    if record.get("state") in ("going", "done"):
-        # Let go but not seen running, and the source knows nothing of it (its node may have been restarted).
+    if record.get("state") not in ("going", "done"):
+        return "aborted"
+    # The source's node has lost its half (restarted): what the target holds is the only copy, and it has not run yet.
+    if left.mode == "successor" and (left.target or {}).get("alive"):
         return "committed"
-    return "aborted"
+    raise Unfinished(
+        f"run {left.run} was committed, {left.source_node or 'the source node'} has forgotten it and the target has not run",
+        f"The only copy is on {left.target_node} in /run/podferry/runs/{left.run}/images: save it before anything else.",
+        "earlier run",
+    )
 
 
 def _take_back(left: Leftover, run: Run) -> None:
@@ -243,8 +271,6 @@ def _take_back(left: Leftover, run: Run) -> None:
         ending.take_back(run, uid)
         return
     if uid is not None:
-        from .patience import delete_and_wait
-
         delete_and_wait(run.tools, left.namespace, left.target_pod, uid)
     for node in (left.target_node, left.source_node):
         if node:
@@ -265,12 +291,18 @@ def _go_on_twin(left: Leftover, run: Run) -> str:
 
 
 def _go_on_successor(left: Leftover, run: Run) -> str:
-    if left.source is None:
+    if left.source is None and ((left.target or {}).get("record") or {}).get("resumed"):
         with run.phase("ready", left.target_pod):
             ending.wait_ready(run, node=left.target_node, must_be_ready=False)
         with run.phase("clean up"):
             ending.end_target(run)
         return "finished"
+    if left.target is None:
+        raise Unfinished(
+            f"run {left.run} was given up on {left.source_node}, and {left.target_node} has forgotten it (restarted?)",
+            f"Its dump is kept on {left.source_node} in /run/podferry/runs/{left.run}/images: save it before anything else.",
+            "earlier run",
+        )
     if run.plan.manifest is None:
         raise Unfinished(
             f"run {left.run} was given up on {left.source_node} and its target pod cannot be made again: nobody kept its manifest",

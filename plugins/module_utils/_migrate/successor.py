@@ -159,7 +159,11 @@ def delete_source(run: Run) -> None:
         "delete the source pod",
         lambda: tools.cluster.delete_pod(plan.namespace, plan.pod, uid=plan.uid, grace_s=0),
     )
-    run.source.call("kill", run=run.id)
+    try:
+        run.source.call("kill", run=run.id)
+    except NodeError as exc:
+        if exc.type != "not_found":  # its node was restarted: nothing is frozen there any more
+            raise
     wait_gone(tools, plan.namespace, plan.pod, plan.uid)
 
 

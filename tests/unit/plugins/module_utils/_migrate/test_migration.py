@@ -387,7 +387,7 @@ def test_the_sweep_above_covers_every_call(replicaset: bool) -> None:
     assert world.calls < MOST_CALLS
 
 
-@pytest.mark.parametrize("seed", range(120))
+@pytest.mark.parametrize("seed", range(150))
 def test_several_faults_in_several_runs(seed: int) -> None:
     """Faults also while an earlier run is gone on with."""
     chance = random.Random(seed)
