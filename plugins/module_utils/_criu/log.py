@@ -11,9 +11,14 @@ import re
 _ERROR = re.compile(r"^\(\d+\.\d+\)\s+(?:\s*\d+:\s*)?Error \(([^)]+)\): (.*)$")
 
 
+_HARMLESS = ("rlimit: Can't setup RLIMIT_NOFILE",)
+"""What CRIU calls an error and goes on after: where it may not raise its own limits, for one."""
+
+
 def errors(text: str) -> list[str]:
-    """All error messages in a log of CRIU's, in their order, without time stamps."""
-    return [found.group(2).strip() for found in map(_ERROR.match, text.splitlines()) if found]
+    """All error messages in a log of CRIU's that may be a cause, in their order, without time stamps."""
+    found = [match.group(2).strip() for match in map(_ERROR.match, text.splitlines()) if match]
+    return [message for message in found if not message.startswith(_HARMLESS)]
 
 
 def explain(path: str) -> str:
