@@ -14,7 +14,7 @@ import pytest
 
 from e2e.support.cluster import Cluster, until
 from e2e.support.footprint import Footprint
-from e2e.support.lab import NODES, Lab
+from e2e.support.lab import NODES, Lab, port_of
 from e2e.support.plays import Plays
 
 
@@ -24,7 +24,7 @@ def lab() -> Iterator[Lab]:
     given = os.environ.get("PODFERRY_LAB")
     if os.geteuid() != 0:
         pytest.fail("the lab needs root: run tests/run as root")
-    lab = Lab(given or "e2e")
+    lab = Lab(given, port_of(given)) if given else Lab("e2e")
     if not given:
         lab.down()  # what an interrupted run left
     lab.up()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import socket
 import subprocess
@@ -20,6 +21,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def port_of(name: str) -> int:
+    """The API port of a lab that is up already, so that bringing it up again leaves it alone; else a free one."""
+    try:
+        kubeconfig = (Path("/var/lib/podferry-lab") / name / "kubeconfig").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return free_port()
+    found = re.search(r"https://127\.0\.0\.1:(\d+)", kubeconfig)
+    return int(found.group(1)) if found else free_port()
 
 
 @dataclass
