@@ -77,6 +77,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             tools = self._tools(arguments, task_vars, screen)
             migration = Migration(self._options(arguments), tools)
+            plan: Plan | None
             if self._task.check_mode:
                 plan, report = migration.preview()
             else:

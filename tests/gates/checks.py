@@ -17,7 +17,7 @@ from pathlib import Path
 from gates.runner import ROOT, CheckFailed, Runner, tracked_files
 
 NAMESPACE, NAME = "podferry", "live"
-MODULE_UTILS = "ansible_collections.podferry.live.plugins.module_utils"
+PLUGINS = "ansible_collections.podferry.live.plugins"
 # Installed on nodes and run by the node's own Python, 3.9 or later.
 NODE_CODE = [f"plugins/module_utils/{part}" for part in ("_common", "_runtime", "_criu", "_ferry")]
 OLDEST_NODE_PYTHON = "3.9"
@@ -65,7 +65,7 @@ def ansible_lint(run: Runner) -> None:
 
 
 def mypy(run: Runner) -> None:
-    """Strict types: the engine, the lab's stand-in, and the tools of the tests."""
+    """Strict types: the engine and everything else in plugins/, the lab and its stand-in, the tools of the tests."""
     mypy = ("mypy", "--cache-dir", os.devnull)
     lab = sorted(
         path.parent.name
@@ -73,7 +73,7 @@ def mypy(run: Runner) -> None:
         if path.parent.name.startswith("podferry_")
     )
     run.all(
-        (*mypy, "-p", MODULE_UTILS),
+        (*mypy, "-p", PLUGINS),
         (*mypy, "-p", "gates", "-p", "e2e.support"),
         (*mypy, "demo/demo.py"),
         *((*mypy, "-p", package) for package in lab),

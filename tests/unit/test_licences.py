@@ -24,7 +24,9 @@ def expected(path: str) -> str:
 def test_every_file_that_can_carry_a_comment_names_its_licence() -> None:
     wrong = []
     for path in files():
-        if path.startswith(("LICENSES/", "tests/fixtures/")) or "/captures/" in path:  # recordings stay as they were heard
+        if (
+            path.startswith(("LICENSES/", "tests/fixtures/")) or "/captures/" in path
+        ):  # recordings stay as they were heard
             continue
         file = ROOT / path
         head = file.read_bytes()[:1000].decode("utf-8", "replace")

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from .errors import NodeError, SessionLost
 
@@ -42,8 +42,8 @@ class Session:
     def __init__(
         self,
         node: str,
-        reader: BinaryIO,
-        writer: BinaryIO,
+        reader: IO[bytes],
+        writer: IO[bytes],
         *,
         on_event: Callable[[Event], None],
         on_close: Callable[[], None] = lambda: None,

@@ -195,7 +195,7 @@ def _conditions(view: PodView, containers: list[Obj], phase: str, old: Obj, gene
         "PodScheduled": {"status": "True"},
     }
     before: dict[str, Obj] = {item["type"]: item for item in old.get("conditions") or []}
-    made = []
+    made: list[Obj] = []
     for kind, value in wanted.items():
         have = before.get(kind, {})
         since = have.get("lastTransitionTime") if have.get("status") == value["status"] else None
