@@ -13,7 +13,7 @@ import os
 import typing as t
 
 from .._common import faults
-from .._common.errors import NotFound
+from .._common.errors import NotFound, PodferryError
 from .._common.files import read_json, write_json
 from .paths import STATE, RunPaths, valid_run
 
@@ -70,6 +70,6 @@ def all_runs(state: str = STATE) -> list[tuple[RunPaths, Journal]]:
         try:
             paths = RunPaths(valid_run(name), state)
             found.append((paths, Journal.load(paths)))
-        except Exception:  # a folder that is no run of ours, or one that never got its journal
+        except PodferryError:  # a folder that is no run of ours, or one that never got its journal
             continue
     return found

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import typing as t
@@ -17,7 +18,7 @@ from .._runtime.process import Runner
 from . import paths, thaw, units
 from .arrival import give_up
 from .control import Client
-from .journal import Journal, all_runs
+from .journal import THAW_BY_GUARD, Journal, all_runs
 from .record import Record
 
 _SHOWN = (
@@ -82,6 +83,11 @@ def kill_source(place: paths.RunPaths) -> None:
 
 def surrender(place: paths.RunPaths, runner: Runner) -> dict[str, t.Any]:
     """Give the arrival up for good, unless the target has been let go."""
+    if not os.path.isdir(place.directory):
+        raise NotFound(
+            f"this node has no record of run {place.run}: it was restarted, or the run was ended there",
+            "Look whether the target pod's container runs; see docs/failures.md#in_doubt.",
+        )
     units.stop(place, "target", runner)
     record = Record(place.directory)
     given_up = give_up(place, record)
@@ -100,8 +106,9 @@ def thaw_source(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> None:
         raise StateConflict("the source is thawed only on the proof that the target's record is aborted")
     if journal.state not in ("in_doubt", "go_given", "relinquished", "aborted"):
         raise StateConflict(f"the source of run {place.run} is {journal.state}: it cannot be thawed")
-    _thaw(journal)
-    journal.write("aborted")
+    if journal.state != "aborted":  # that was written after the thaw: what stands now stands for another run
+        _thaw(journal)
+        journal.write("aborted")
 
 
 def _thaw(journal: Journal) -> None:
@@ -132,34 +139,42 @@ def finish(place: paths.RunPaths, runner: Runner) -> None:
     try:
         journal = Journal.load(place)
     except NotFound:
+        for role in ("source", "target"):  # a ferry that never came to its first step
+            units.stop(place, role, runner)
         _remove(place, runner)
         return
     role = str(journal.data["role"])
     if role == "source":
-        _finish_source(place, journal, runner)
+        _finish_source(place, runner)
     else:
-        _finish_target(place, journal, runner)
+        _finish_target(place, runner)
     undo = place.run + ".undo"
     if role == "source" and os.path.isdir(os.path.join(place.state, "runs", undo)):
         finish(paths.RunPaths(undo, place.state), runner)
     _remove(place, runner)
 
 
-def _finish_source(place: paths.RunPaths, journal: Journal, runner: Runner) -> None:
+def _finish_source(place: paths.RunPaths, runner: Runner) -> None:
+    _without_doubt(place)
+    units.stop(place, "source", runner)  # its guard thaws
+    journal = _without_doubt(place)  # the word may have gone out until the ferry stood
+    if journal.state in ("relinquished", "committed", "killed"):
+        kill_source(place)
+    elif journal.state in THAW_BY_GUARD:
+        _thaw(journal)
+
+
+def _without_doubt(place: paths.RunPaths) -> Journal:
+    journal = Journal.load(place)
     if journal.state in ("in_doubt", "go_given"):
         raise StateConflict(
             f"run {place.run} is in doubt: whether its target runs is not known here",
-            "Settle it first: run the play again, or see docs/in-doubt.md.",
+            "Settle it first: run the play again, or see docs/failures.md#in_doubt.",
         )
-    if journal.state not in ("relinquished", "committed", "killed"):
-        units.stop(place, "source", runner)  # its guard thaws
-        _thaw(journal)
-        return
-    units.stop(place, "source", runner)
-    kill_source(place)
+    return journal
 
 
-def _finish_target(place: paths.RunPaths, journal: Journal, runner: Runner) -> None:
+def _finish_target(place: paths.RunPaths, runner: Runner) -> None:
     units.stop(place, "target", runner)
     record = Record(place.directory)
     if record.thawed():
@@ -173,8 +188,9 @@ def _remove(place: paths.RunPaths, runner: Runner) -> None:
     for name in sorted(os.listdir(place.directory)):
         kind, _dot, _container = name.partition(".")
         if kind == "claim":
-            identifier = str(read_json(os.path.join(place.directory, name))["identifier"])
-            shutil.rmtree(paths.claim(identifier, place.state), ignore_errors=True)
+            with contextlib.suppress(OSError, ValueError, KeyError, PodferryError):  # a handler died while it wrote it
+                identifier = str(read_json(os.path.join(place.directory, name))["identifier"])
+                shutil.rmtree(paths.claim(identifier, place.state), ignore_errors=True)
     folder = paths.arrivals(place.state)
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
         link = os.path.join(folder, name)
