@@ -51,13 +51,11 @@ class StreamError(Exception):
 class Stream:
     """The running process. ``reader`` and ``writer`` are its standard output and input."""
 
-    def __init__(self, process: subprocess.Popen[bytes], become: Any = None, secret: Any = None) -> None:
+    def __init__(self, process: Any, become: Any = None, secret: Any = None) -> None:
         """``secret``: shared memory in which ssh finds its password until ``established``."""
         self._process = process
         self._secret = secret
         self._tail: collections.deque[str] = collections.deque(maxlen=8)
-        assert process.stdin is not None
-        assert process.stdout is not None
         prefix = b""
         if become is not None:
             try:
@@ -105,7 +103,6 @@ class Stream:
                 self._process.wait()
 
     def _read_errors(self) -> None:
-        assert self._process.stderr is not None
         for line in self._process.stderr:
             text = to_text(line, errors="replace").strip()
             if text:
@@ -114,9 +111,6 @@ class Stream:
     def _escalate(self, become: Any) -> bytes:
         """Answer the password prompt if one comes; return what the program said after the become plugin's marker."""
         process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
         seen = {process.stdout.fileno(): b"", process.stderr.fileno(): b""}
         out = process.stdout.fileno()
         marker = to_bytes(become.success)
@@ -269,7 +263,7 @@ def _open_local(connection: Any, variables: Mapping[str, Any], play_context: Any
     )
 
 
-def _popen(argv: list[bytes], extra: dict[str, Any]) -> subprocess.Popen[bytes]:
+def _popen(argv: list[bytes], extra: dict[str, Any]) -> Any:
     """In a session of its own: a Ctrl-C at the terminal must reach us, who can cancel in order, not the transport."""
     return subprocess.Popen(
         argv,

@@ -6,18 +6,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from . import predicates
 from .errors import KubeError, KubeTimeout, KubeUnavailable
 from .rest import MERGE_PATCH, JsonDict, RestClient
-import contextlib
 
-#: What a wait hands to its condition: the pod, or None when there is no such pod.
-PodCondition = Callable[[Mapping[str, Any] | None], bool]
+
+class PodCondition(Protocol):
+    """What a wait waits for. It is given the pod, or None when there is no such pod."""
+
+    def __call__(self, pod: Mapping[str, Any] | None, /) -> bool: ...
+
 
 _WATCH_SLICE_S = 20.0  # a watch is opened anew at least this often: a connection that died without a word costs no more
 _RETRY_S = 0.3
@@ -91,7 +95,8 @@ class Cluster:
                 if condition(last):
                     return last
                 trouble = ""
-                for last in self._watch(namespace, name, last, deadline):
+                for seen in self._watch(namespace, name, last, deadline):
+                    last = seen
                     if condition(last):
                         return last
             except KubeError as exc:
@@ -101,8 +106,8 @@ class Cluster:
             except KubeUnavailable as exc:
                 trouble = f" (API: {exc})"
             if self._clock() >= deadline:
-                seen = "no such pod" if last is None else predicates.why_not_ready(last)
-                raise KubeTimeout(f"pod {namespace}/{name}: {seen} after {timeout_s:.0f} s{trouble}", last)
+                state = "no such pod" if last is None else predicates.why_not_ready(last)
+                raise KubeTimeout(f"pod {namespace}/{name}: {state} after {timeout_s:.0f} s{trouble}", last)
             self._sleep(min(_RETRY_S, max(0.0, deadline - self._clock())))
 
     def _watch(self, namespace: str, name: str, last: JsonDict | None, deadline: float) -> Any:

@@ -21,7 +21,7 @@ from .._plan.owners import OwnerChain, find_moved
 from .._plan.plan import ImageState, Plan, Snapshot, plan
 from .errors import NodeError, SessionLost
 from .peer import Peers
-from .ports import JsonDict, Tools
+from .ports import Tools
 
 Obj = Mapping[str, Any]
 
@@ -236,17 +236,17 @@ def _image(pod: Obj, status: Obj, peers: Peers, target: str) -> ImageState:
         (c for c in (pod.get("spec") or {}).get("containers") or [] if c.get("name") == status.get("name")), {}
     )
     ref = str(spec.get("image") or status.get("image") or "")
-    answer = peers.get(target).call("image", patience_s=0.0, **image_args(ref, status))
-    pullable = spec.get("imagePullPolicy") != "Never" and image_args(ref, status).get("digest") is not None
+    image_id = image_id_of(status)
+    answer = peers.get(target).call("image", patience_s=0.0, ref=ref, id=image_id)
+    # Without a repository the digest names a locally made image, which no registry can be asked for.
+    pullable = spec.get("imagePullPolicy") != "Never" and "@" in image_id
     error = "" if pullable else "its pull policy or its missing repository digest forbids a pull of exactly this image"
     return ImageState(str(status.get("name")), ref, bool(answer.get("present")), pullable, error)
 
 
-def image_args(ref: str, status: Obj) -> JsonDict:
-    """How to name exactly the image that runs: the image id or the repository digest that the kubelet reports."""
-    image_id = str(status.get("imageID") or "").rpartition("://")[2]
-    repository, _at, digest = image_id.rpartition("@")
-    return {"ref": ref, "id": None if repository else image_id or None, "digest": digest if repository else None}
+def image_id_of(status: Obj) -> str:
+    """What exactly runs, as the kubelet reports it: ``repository@sha256:...``, or ``sha256:...`` of a local image."""
+    return str(status.get("imageID") or "").rpartition("://")[2]
 
 
 def _dry_run(snapshot: Snapshot, options: Options, tools: Tools) -> tuple[Snapshot, Plan]:

@@ -47,6 +47,13 @@ class Run:
     def target(self) -> Peer:
         return self.peers.get(self.plan.target_node)
 
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """The target pod to create. Raises PodferryError when this run has none (an earlier one without context)."""
+        if self.plan.manifest is None:
+            raise PodferryError(f"run {self.id} has no manifest of its target pod")
+        return self.plan.manifest
+
     @contextmanager
     def phase(self, name: str, detail: str = "") -> Iterator[None]:
         """A named step of the controller: shown, timed, and named in errors that come out of it."""
@@ -96,6 +103,8 @@ class Run:
         if event.run and event.run.partition(".")[0] != self.id:
             return
         data = event.data
+        if data.get("criu_log"):
+            self.report.criu_log = [str(line) for line in data["criu_log"]]
         if event.name == "phase":
             name = str(data.get("phase") or "")
             if name == "freeze" and event.role == "source":

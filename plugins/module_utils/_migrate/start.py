@@ -12,7 +12,7 @@ from typing import Any
 from .._kube.predicates import internal_ip
 from .._plan.refusals import Refusal, refuse
 from .errors import NodeError, PodferryError, SessionLost
-from .gather import containers, image_args
+from .gather import containers, image_id_of
 from .keys import make_pair
 from .ports import JsonDict
 from .run import Run
@@ -33,10 +33,9 @@ def pull_images(run: Run, pod: Any) -> None:
     """Put the pod's exact image onto the target. Raises RefusedNow."""
     for image in run.plan.images_to_pull:
         status = next(s for s in pod["status"]["containerStatuses"] if s["name"] == image.container)
-        wanted = image_args(image.ref, status)
         run.tools.reporter.phase("pull image", run.plan.target_node, image.ref)
         try:
-            run.target.call("image_pull", timeout_s=_PULL_TIMEOUT_S, ref=wanted["ref"], digest=wanted["digest"])
+            run.target.call("image_pull", timeout_s=_PULL_TIMEOUT_S, ref=image.ref, id=image_id_of(status))
         except NodeError as exc:
             raise RefusedNow(
                 refuse(

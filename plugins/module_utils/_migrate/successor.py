@@ -131,11 +131,10 @@ def _after(run: Run, pod: Any, verdict: decided.Verdict) -> str:
 def go_on(run: Run, *, must_be_ready: bool) -> str:
     """From ``relinquished`` on; every step may have been done already. Raises Unfinished."""
     plan, tools = run.plan, run.tools
-    assert plan.manifest is not None
     with run.phase("change over", plan.pod):
         delete_source(run)
         try:
-            created = post(tools, plan.namespace, plan.manifest, patience_s=tools.api_patience_s, replaces=plan.uid)
+            created = post(tools, plan.namespace, run.manifest, patience_s=tools.api_patience_s, replaces=plan.uid)
         except KubeError as exc:
             run.fail(PodferryError(f"the API refuses the successor: {exc.message}", phase="change over"), "api")
             return undo(run, None)
@@ -209,7 +208,6 @@ def _settled_by_record(run: Run) -> bool:
 def undo(run: Run, created: str | None) -> str:
     """Give the successor up for good, then restore the dump where it was made. Raises Unfinished."""
     plan, tools = run.plan, run.tools
-    assert plan.manifest is not None
     with run.phase("undo", f"back on {plan.source_node}"):
         if created is None:
             created = ending.find_target(run)
@@ -219,7 +217,7 @@ def undo(run: Run, created: str | None) -> str:
         if not answer.get("surrendered"):
             raise Unfinished(
                 f"the successor had been let go before it ended: {answer.get('reason') or 'its record says so'}",
-                "The dump is kept on both nodes. Decide by hand which copy counts; see docs/refusals.md, 'lost after resume'.",
+                "The dump is kept on both nodes. Decide by hand which copy counts; see docs/failures.md, 'lost after resume'.",
             )
         return restore_at_home(run, armed=False)
 
@@ -227,11 +225,10 @@ def undo(run: Run, created: str | None) -> str:
 def restore_at_home(run: Run, *, armed: bool) -> str:
     """The source's own dump, restored as a pod of the same name on the source node."""
     plan, tools = run.plan, run.tools
-    assert plan.manifest is not None
     run.forget_target()
     if not armed:
         run.source.call("undo_arm", run=run.id, timeout_s=60.0, deadlines=plan.deadlines.to_dict())
-    home = manifests.for_return(plan.manifest, source_node=plan.source_node)
+    home = manifests.for_return(run.manifest, source_node=plan.source_node)
     post(tools, plan.namespace, home, patience_s=tools.api_patience_s, replaces=plan.uid)
 
     def wanted(event: Event) -> bool:

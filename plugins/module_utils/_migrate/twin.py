@@ -29,9 +29,8 @@ def carry(run: Run, pod: Any) -> str:
         with run.phase("arm"):
             run.target.call("arm", run=run.id)
         with run.phase("target pod", run.plan.target_pod):
-            assert run.plan.manifest is not None
             created = str(
-                post(run.tools, run.plan.namespace, run.plan.manifest, patience_s=_POST_PATIENCE_S)["metadata"]["uid"]
+                post(run.tools, run.plan.namespace, run.manifest, patience_s=_POST_PATIENCE_S)["metadata"]["uid"]
             )
             run.report.target.uid = created
         run.check_interrupt()

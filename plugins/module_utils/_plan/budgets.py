@@ -87,20 +87,35 @@ def pod_budget_s(pod: Obj) -> float | None:
     return min((b for b in map(probe_budget_s, probes) if b is not None), default=None)
 
 
-def check_liveness(pod: Obj, inspection: PodInspection) -> list[Refusal]:
-    """A liveness probe that gives up during the freeze would kill the pod that is being moved."""
-    expected = freeze_s(inspection.need_bytes)
+def until_ready_s(container: Obj) -> float:
+    """Seconds that a thawed container may take to be seen Ready: its own probes' first success, and the kubelet's word."""
+    total = 1.5
+    for field in ("startupProbe", "readinessProbe"):
+        probe = container.get(field) or {}
+        if probe:
+            successes = int(probe.get("successThreshold") or 1)
+            period = float(probe.get("periodSeconds") or 10)
+            total += float(probe.get("initialDelaySeconds") or 0) + successes * period
+    return total
+
+
+def check_liveness(pod: Obj, inspection: PodInspection, *, twin: bool) -> list[Refusal]:
+    """A liveness probe that gives up on the frozen source would have its kubelet start it anew.
+
+    A successor's source is deleted before the restore; a twin's stays frozen until the target is Ready.
+    """
     found: list[Refusal] = []
     for container in (pod.get("spec") or {}).get("containers") or []:
-        for field in ("livenessProbe", "startupProbe"):
-            budget = probe_budget_s(container.get(field) or {})
-            if budget is not None and budget < expected:
-                found.append(
-                    refuse(
-                        "liveness",
-                        f"The {field} of container {container.get('name')} survives {max(budget, 0.0):.1f} s of silence for certain; the freeze may take {expected:.1f} s.",
-                    )
+        expected = freeze_s(inspection.need_bytes) + (until_ready_s(container) if twin else 0.0)
+        budget = probe_budget_s(container.get("livenessProbe") or {})
+        if budget is not None and budget < expected:
+            found.append(
+                refuse(
+                    "liveness",
+                    f"The livenessProbe of container {container.get('name')} survives {max(budget, 0.0):.1f} s of silence for certain; "
+                    f"the source may stand frozen for {expected:.1f} s.",
                 )
+            )
     return found
 
 

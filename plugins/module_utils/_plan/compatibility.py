@@ -12,6 +12,8 @@ from .facts import NodeFacts, PodInspection, Version
 from .refusals import Refusal, refuse
 
 CRIU_MINIMUM: Version = (4, 1, 1)
+CRIU_MINIMUM_616: Version = (4, 2)
+"""From Linux 6.16 on SO_PASSCRED exists for local sockets only; CRIU before 4.2 takes that for an error at any other."""
 RUNC_MINIMUM_V2: Version = (1, 2, 0)
 RUNC_MINIMUM_V1: Version = (1, 1, 0)
 
@@ -127,10 +129,12 @@ def check_node(name: str, facts: NodeFacts, own_digest: str) -> list[Refusal]:
         )
     if not facts.handler:
         found.append(refuse("handler_missing", f"The container engine of node {name} has no runtime handler podferry."))
-    if facts.criu_version < CRIU_MINIMUM:
+    criu = CRIU_MINIMUM_616 if kernel_version(facts.kernel) >= (6, 16) else CRIU_MINIMUM
+    if facts.criu_version < criu:
         found.append(
             refuse(
-                "criu_old", f"Node {name} has CRIU {_dotted(facts.criu_version)}; {_dotted(CRIU_MINIMUM)} is needed."
+                "criu_old",
+                f"Node {name} has CRIU {_dotted(facts.criu_version)}; with kernel {facts.kernel} {_dotted(criu)} is needed.",
             )
         )
     elif not facts.criu_ok:

@@ -99,6 +99,7 @@ class ContainerInspection:
     runtime_handler: str
     memory_bytes: int
     rootfs_upper_bytes: int
+    """-1: the root file system is not an overlay."""
     shm_bytes: int
     foreign: tuple[str, ...]
     tty: bool
@@ -149,7 +150,7 @@ class ContainerInspection:
     @property
     def need_bytes(self) -> int:
         """What a dump of it takes at most: its pages, its writable layer, its shared memory."""
-        return self.memory_bytes + self.rootfs_upper_bytes + self.shm_bytes
+        return self.memory_bytes + max(self.rootfs_upper_bytes, 0) + self.shm_bytes
 
 
 @dataclass(frozen=True)

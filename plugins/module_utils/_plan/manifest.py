@@ -22,7 +22,7 @@ _OWN_PREFIX = "podferry.live/"
 #: Written by others about the one pod they are on; copied they would be lies.
 _ABOUT_ONE_POD = (
     "cni.projectcalico.org/", "k8s.v1.cni.cncf.io/network-status", "k8s.v1.cni.cncf.io/networks-status",
-    "kubectl.kubernetes.io/last-applied-configuration", "kubernetes.io/config.", DELETION_COST,
+    "kubectl.kubernetes.io/last-applied-configuration", "kubernetes.io/config.", DELETION_COST, "org.criu.",
 )  # fmt: skip
 #: Fields that the API computes again; given, they are compared with what it computes and may be refused.
 _COMPUTED = ("priority", "preemptionPolicy", "serviceAccount", "overhead", "ephemeralContainers")

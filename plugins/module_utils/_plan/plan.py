@@ -277,7 +277,7 @@ def _node_refusals(pod: Obj, source: str, snapshot: Snapshot, options: Options, 
                 found += compatibility.check_node(name, facts, snapshot.own_digest)
     if inspection:
         found += workload.check_workload(inspection, predicates.container_ids(pod), options.tcp)
-        found += budgets.check_liveness(pod, inspection)
+        found += budgets.check_liveness(pod, inspection, twin=twin)
         if b:
             found += compatibility.check_confinement(inspection, b, options.target)
             found += budgets.check_cri_time(inspection, b, options.target, twin=twin)

@@ -129,6 +129,7 @@ _PROBE_ACCEPTED = frozenset(
     ]
 )
 _NETWORK_ANNOTATIONS = ("k8s.v1.cni.cncf.io/networks",)
+_CRIU_ANNOTATION = "org.criu.config"
 #: RuntimeClasses whose handler is plain runc: ours.
 _OWN_CLASS = "podferry"
 
@@ -145,6 +146,9 @@ def check_spec(pod: Obj) -> list[Refusal]:
         found += check_container(container)
     found += check_volumes(spec)
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
+    if annotations.get(_CRIU_ANNOTATION):
+        # runc hands the file it names to CRIU, as root; the one that counts is the handler's own.
+        found.append(refuse("spec_field", f"Annotation {_CRIU_ANNOTATION} is not on the list of accepted features."))
     for key in _NETWORK_ANNOTATIONS:
         if annotations.get(key):
             found.append(refuse("extra_networks", f"Annotation {key} attaches further networks: {annotations[key]}."))

@@ -214,6 +214,11 @@ CATALOGUE: dict[str, Kind] = {
         "Wait a moment and run again; if it stays, look at the node's kubelet.",
     ),
     "frozen": Kind("The container is already frozen (paused).", "Resume it, or finish whoever paused it."),
+    "rootfs": Kind(
+        "The container's root file system is not an overlay: its changes cannot be told from its image.",
+        "Use the overlay snapshotter (containerd) or storage driver (CRI-O).",
+        planned=True,
+    ),
     "exec_process": Kind(
         "Processes were entered from outside (kubectl exec).",
         "End the exec sessions: their pipes lead to a program that stays.",
@@ -249,7 +254,7 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "ferry_unreachable": Kind(
         "The source node cannot reach the ferry on the target node.",
-        "Open the ferry ports (podferry_ferry_ports, TCP) between the nodes, or set podferry_address for the target host.",
+        "Open the ferry ports (podferry_ports, TCP) between the nodes, or set podferry_address for the target host.",
     ),
 }
 

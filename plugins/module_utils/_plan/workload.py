@@ -45,6 +45,8 @@ def check_container(c: ContainerInspection, tcp: TcpMode) -> list[Refusal]:
         )
     if c.runtime_handler not in _RUNC_HANDLERS:
         found.append(refuse("runtime_class", f"{where} runs under the handler {c.runtime_handler}."))
+    if c.rootfs_upper_bytes < 0:
+        found.append(refuse("rootfs", f"{where} has a root file system that is not an overlay."))
     if c.foreign:
         found.append(refuse("exec_process", f"{where} has processes that entered from outside: {_some(c.foreign)}."))
     if c.tty or c.stdin:

@@ -71,6 +71,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     refusals: list[dict[str, Any]] = field(default_factory=list)
     error: Failure | None = None
+    criu_log: list[str] = field(default_factory=list)
     ways_out: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
