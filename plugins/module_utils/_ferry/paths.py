@@ -16,8 +16,8 @@ LIBEXEC = "/usr/local/libexec/podferry"
 NODE = f"{LIBEXEC}/podferry-node"
 ACTION = f"{LIBEXEC}/podferry-action"
 
-_RUN = re.compile(r"^[0-9a-f]{12}(\.undo)?$")
-_DNS = re.compile(r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
+_RUN = re.compile(r"[0-9a-f]{12}(\.undo)?")
+_DNS = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 def valid_run(run: object) -> str:
@@ -25,7 +25,7 @@ def valid_run(run: object) -> str:
 
     :raises InvalidInput: it is not; nothing of it may become part of a path then.
     """
-    if not isinstance(run, str) or not _RUN.match(run):
+    if not isinstance(run, str) or not _RUN.fullmatch(run):
         raise InvalidInput(f"{run!r} is not a run id")
     return run
 
@@ -35,7 +35,7 @@ def valid_name(name: object) -> str:
 
     :raises InvalidInput: it is not; nothing of it may become part of a path then.
     """
-    if not isinstance(name, str) or not _DNS.match(name) or ".." in name:
+    if not isinstance(name, str) or not _DNS.fullmatch(name) or ".." in name:
         raise InvalidInput(f"{name!r} is not a Kubernetes name")
     return name
 
@@ -94,6 +94,6 @@ def arrival(namespace: str, pod: str, state: str = STATE) -> str:
 
 def claim(identifier: str, state: str = STATE) -> str:
     """The folder in which the handler's front finds a container that was restored."""
-    if not re.match(r"^[0-9a-f]{64}$", identifier):
+    if not re.fullmatch(r"[0-9a-f]{64}", identifier):
         raise InvalidInput(f"{identifier!r} is not a container id")
     return os.path.join(state, "claims", identifier)

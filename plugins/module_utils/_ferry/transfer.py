@@ -18,7 +18,7 @@ import typing as t
 from .._common.errors import InvalidInput
 from .link import BLOCK, Link, Message
 
-_NAME = re.compile(r"^[a-z0-9][a-z0-9.-]*/(criu/[A-Za-z0-9][A-Za-z0-9._-]*|rootfs\.tar|shm\.tar|log)$")
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*/(criu/[A-Za-z0-9][A-Za-z0-9._-]*|rootfs\.tar|shm\.tar|log)")
 _GROWING = re.compile(r"^pages-(\d+)\.img$")
 
 Manifest = t.Dict[str, t.Dict[str, t.Any]]
@@ -132,7 +132,7 @@ class Receiver:
         """
         self.close()
         name = str(message.get("name"))
-        if not _NAME.match(name) or name.split("/")[0] not in self._containers or name in self._files:
+        if not _NAME.fullmatch(name) or name.split("/")[0] not in self._containers or name in self._files:
             raise InvalidInput(f"the source sent a file of the name {name!r}")
         path = os.path.join(self._root, name)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)

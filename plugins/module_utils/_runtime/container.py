@@ -23,7 +23,7 @@ CRIO_USERDATA = "/run/containers/storage/overlay-containers/{id}/userdata"
 CRIO_RUNC_ROOTS = ("/run/runc", "/run/crun", "/run/podferry-oci")
 FRONT = "/usr/local/libexec/podferry/podferry-runc"
 
-_ID = re.compile(r"^[0-9a-f]{64}$")
+_ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ def parse_reference(reference: str) -> tuple[str, str]:
     """
     engine, separator, identifier = reference.partition("://")
     engines = {"containerd": "containerd", "cri-o": "crio"}
-    if not separator or engine not in engines or not _ID.match(identifier):
+    if not separator or engine not in engines or not _ID.fullmatch(identifier):
         raise InvalidInput(f"{reference!r} is not the id of a containerd or CRI-O container")
     return engines[engine], identifier
 
