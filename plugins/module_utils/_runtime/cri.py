@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import typing as t
 
@@ -57,12 +58,18 @@ class CriConfig:
         """
         for name in (self.default_name, "runc"):
             handler = self.handlers.get(name)
-            if handler is not None and (self.engine == "crio" or handler.type == RUNC_V2):
+            if handler is not None and self._may_run_runc(handler):
                 return handler
         raise NotFound(
             f"{self.engine} has no handler that runs runc (its default is {self.default_name!r})",
             "Add a handler named runc to the configuration of the container runtime.",
         )
+
+    def _may_run_runc(self, handler: Handler) -> bool:
+        if self.engine == "containerd":
+            return handler.type == RUNC_V2
+        # CRI-O's packages make crun the default, and have runc beside it.
+        return handler.type == "oci" and os.path.basename(handler.program or handler.name) != "crun"
 
     def updated(self, newer: CriConfig) -> CriConfig:
         """Return this with the handlers of ``newer`` on top, and with ours only if ``newer`` has it."""

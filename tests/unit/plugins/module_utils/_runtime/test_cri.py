@@ -82,6 +82,15 @@ def test_crio() -> None:
     assert not config.default.systemd_cgroup
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/usr/libexec/crio/crun", "oci"), ("", ""), ("/usr/bin/kata-runtime", "vm")]
+)
+def test_crio_whose_default_is_another_runtime_has_runc_beside_it(path: str, kind: str) -> None:
+    text = CRIO_LIVE.replace('default_runtime = "runc"', 'default_runtime = "crun"')
+    text += f'[crio.runtime.runtimes.crun]\nruntime_path = "{path}"\nruntime_type = "{kind}"\n'
+    assert cri.parse_crio(text).default.name == "runc"
+
+
 def test_crio_defaults_are_what_its_comments_say() -> None:
     config = cri.parse_crio('[crio.runtime]\n# cgroup_manager = "systemd"\n[crio.runtime.runtimes.runc]\n')
     assert config.default.systemd_cgroup
