@@ -9,7 +9,7 @@ import json
 import os
 import sys
 
-from . import command, down, keys, machine, network, oci, relay, roots, spec
+from . import command, down, keys, machine, network, oci, pki, relay, roots, spec
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -21,7 +21,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--suite", required=True)
         sub.add_argument("--mirror", required=True)
         sub.add_argument("packages", nargs="+")
-    for name in ("keys", "network", "relay-up", "supervise", "relay", "machine"):
+    for name in ("keys", "pki", "network", "relay-up", "supervise", "relay", "machine"):
         sub = commands.add_parser(name)
         sub.add_argument("state")
         if name in ("machine", "supervise"):
@@ -37,7 +37,13 @@ def _run(arguments: argparse.Namespace) -> dict[str, object]:
         path, built = roots.ensure(
             arguments.cache, "node", arguments.suite, arguments.mirror, arguments.packages, strip=False
         )
-        return {"changed": built, "path": path}
+        installed = roots.versions(path)
+        return {
+            "changed": built,
+            "path": path,
+            "containerd": installed.get("containerd", ""),
+            "runc": installed.get("runc", ""),
+        }
     if arguments.command == "images":
         return oci.ensure(arguments.cache, arguments.suite, arguments.mirror, arguments.packages)
     if arguments.command == "down":
@@ -45,6 +51,8 @@ def _run(arguments: argparse.Namespace) -> dict[str, object]:
     lab = spec.load(arguments.state)
     if arguments.command == "keys":
         return {"changed": keys.ensure(lab)}
+    if arguments.command == "pki":
+        return {"changed": pki.ensure(lab)}
     if arguments.command == "network":
         return {"changed": network.ensure_control(lab)}
     if arguments.command == "machine":

@@ -45,6 +45,8 @@ class Lab(NamedTuple):
     images: str
     prefix_length: int
     pod_network: str
+    #: First address of the service network: the API server's own name in the cluster.
+    api_service_address: str
     api_port: int
     bin_dirs: list[str]
     machines: list[Machine]
