@@ -81,6 +81,9 @@ def _decide(runtime: str, call: CreateCall) -> Restore | None:
     state = Record(run.directory).state()
     if state == "done":
         return None
+    oci.check_trusted(config)
+    if state == "none":
+        raise StateConflict("this pod is leaving the node: it is not started from its image")
     if state not in ("armed", "going"):
         raise StateConflict(f"the arrival of this pod is {state}: it is not started from its image")
     faults.point("handler:claim:before")

@@ -214,6 +214,7 @@ def undo_config(place: paths.RunPaths) -> dict[str, t.Any]:
         raise StateConflict(f"run {place.run} is {journal.state}: there is nothing to undo")
     if not os.path.ismount(place.images):
         raise InvalidInput("the dump is gone")
+    thaw.stay(place, str(data["namespace"]), str(data["pod"]))  # the handler restores it here now
     return {
         "op": "ferry_start", "run": place.run + ".undo", "role": "target", "mode": "undo", "namespace": data["namespace"],
         "pod": data["pod"], "containers": [item["name"] for item in data["containers"]], "images": place.images,

@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import typing as t
 
 from .._common.digest import engine_digest
@@ -26,6 +27,7 @@ from .control import Client
 Arguments = t.Mapping[str, t.Any]
 Operation = t.Callable[["Session", Arguments], t.Any]
 PROTOCOL = 1
+_LAST_REQUESTS_SECONDS = 60.0
 
 
 class Session:
@@ -48,6 +50,7 @@ class Session:
 
     def serve(self, lines: t.Iterable[str]) -> None:
         """Handle requests until the controller is gone. They may overlap; answers carry their ids."""
+        workers: list[threading.Thread] = []
         for line in lines:
             try:
                 request = json.loads(line)
@@ -56,9 +59,15 @@ class Session:
             except ValueError:
                 self.say({"id": None, "ok": False, "error": InvalidInput("a request is not a line of JSON").to_dict()})
                 continue
-            threading.Thread(target=self._handle, args=(request,), daemon=True).start()
+            worker = threading.Thread(target=self._handle, args=(request,), daemon=True)
+            workers = [other for other in workers if other.is_alive()] + [worker]
+            worker.start()
+        # What was asked for is done also when nobody waits for the answer any more: a kill, a surrender, a finish.
+        deadline = time.monotonic() + _LAST_REQUESTS_SECONDS
         for attached in list(self._ferries.values()):
             attached.close()
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
 
     def _handle(self, request: dict[str, t.Any]) -> None:
         try:

@@ -51,6 +51,7 @@ class SourceFerry(Ferry):
             raise InvalidInput(f"mode {self.mode!r} or tcp {self.tcp!r} is not known")
         self._containers = [containers.find(str(item["name"]), str(item["id"])) for item in config["containers"]]
         for item in self._containers:
+            oci.check_trusted(item.config)
             if (item.owner.namespace, item.owner.pod, item.owner.uid) != (
                 config["namespace"],
                 config["pod"],
@@ -206,6 +207,7 @@ class SourceFerry(Ferry):
         for attempt in range(_FOREIGN_TRIES):
             self.journal.write("freezing", quotas=quotas)
             quota.lift(quotas)
+            thaw.depart(self.paths, self.config["namespace"], self.config["pod"])
             self._freeze_ns = min(item.cgroup.freeze(5.0) for item in self._containers)
             guests = [guest for item in self._containers for guest in foreign_processes(item)]
             if not guests:
@@ -254,10 +256,11 @@ class SourceFerry(Ferry):
 
     def _pack(self, item: containers.Container) -> None:
         folder = self.paths.container(item.name)
-        tree.pack(tree.upper_directory(item.rootfs), os.path.join(folder, "rootfs.tar"))
+        # Reading a large tree takes longer than the silence after which the target counts us as lost.
+        tree.pack(tree.upper_directory(item.rootfs), os.path.join(folder, "rootfs.tar"), self._during_transfer)
         memory = oci.mount_source(item.config, "/dev/shm")
         if item is self._containers[0] and memory and os.path.isdir(memory):
-            tree.pack(memory, os.path.join(folder, "shm.tar"))
+            tree.pack(memory, os.path.join(folder, "shm.tar"), self._during_transfer)
 
     def _during_transfer(self) -> None:
         self._watch()

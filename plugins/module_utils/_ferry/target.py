@@ -354,10 +354,15 @@ class TargetFerry(Ferry):
 
     def _restore(self, name: str, gate: Gate, deadline: float) -> None:
         folder = self._folder(name)
-        tree.unpack(os.path.join(folder, "rootfs.tar"), os.path.join(gate.bundle, _root(gate.config)))
+
+        def pulse() -> None:
+            self._look_after_gates()
+            self._breathe(deadline)
+
+        tree.unpack(os.path.join(folder, "rootfs.tar"), os.path.join(gate.bundle, _root(gate.config)), pulse)
         memory = oci.mount_source(gate.config, "/dev/shm")
         if os.path.exists(os.path.join(folder, "shm.tar")) and memory:
-            tree.unpack(os.path.join(folder, "shm.tar"), memory)
+            tree.unpack(os.path.join(folder, "shm.tar"), memory, pulse)
         logs.prepend(gate.owner, os.path.join(folder, "log"))
         images, work = os.path.join(folder, "criu"), self._work(name)
         os.makedirs(work, mode=0o700, exist_ok=True)

@@ -6,14 +6,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import typing as t
 
 from .._common.errors import PodferryError
 from .._runtime import quota
 from .._runtime.cgroup import Cgroup
+from . import paths
 
 
-def run_again(journal: t.Mapping[str, t.Any]) -> list[PodferryError]:
+def depart(place: paths.RunPaths, namespace: str, pod: str) -> None:
+    """From the freeze on, this node does not start the pod from its image either (a killed source, a restarted kubelet).
+
+    It is an arrival without a record, which the handler refuses; it binds pods that run under our handler. A run that
+    brings the same pod here keeps its own.
+    """
+    os.makedirs(paths.arrivals(place.state), mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.symlink(place.directory, paths.arrival(namespace, pod, place.state))
+
+
+def stay(place: paths.RunPaths, namespace: str, pod: str) -> None:
+    """Take :func:`depart` back."""
+    link = paths.arrival(namespace, pod, place.state)
+    if os.path.islink(link) and os.readlink(link) == place.directory:
+        os.unlink(link)
+
+
+def run_again(journal: t.Mapping[str, t.Any], state: str = paths.STATE) -> list[PodferryError]:
     """Thaw every container of the journal and put back the CPU quotas that the dump had lifted.
 
     :returns: what went wrong; one container that refuses does not keep the others frozen.
@@ -25,4 +46,6 @@ def run_again(journal: t.Mapping[str, t.Any]) -> list[PodferryError]:
         except PodferryError as error:
             failed.append(error)
     quota.put_back(journal.get("quotas") or {})
+    if journal.get("run"):
+        stay(paths.RunPaths(str(journal["run"]), state), str(journal["namespace"]), str(journal["pod"]))
     return failed

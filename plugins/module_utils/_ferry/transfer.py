@@ -15,7 +15,7 @@ import os
 import re
 import typing as t
 
-from .._common.errors import InvalidInput
+from .._common.errors import DumpFailed, InvalidInput
 from .link import BLOCK, Link, Message
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*/(criu/[A-Za-z0-9][A-Za-z0-9._-]*|rootfs\.tar|shm\.tar|log)")
@@ -82,7 +82,10 @@ class Sender:
         self._finish()
 
     def rest(self, container: str) -> None:
-        """Send what is left of ``container`` once its dump has ended."""
+        """Send what is left of ``container`` once its dump has ended.
+
+        :raises DumpFailed: CRIU went back to a file that counted as complete when the next one appeared.
+        """
         self.growing(container)
         self._finish()
         folder = f"{container}/criu"
@@ -90,6 +93,10 @@ class Sender:
             name = f"{folder}/{base}"
             if name not in self._sent and not os.path.islink(os.path.join(self._root, name)):
                 self.file(name)
+
+        for name, sent in self._sent.items():
+            if name.startswith(f"{folder}/") and os.path.getsize(os.path.join(self._root, name)) != sent["size"]:
+                raise DumpFailed(f"{name} went on growing after it was sent", "Run the migration again.")
 
     def manifest(self) -> Manifest:
         """What was sent."""

@@ -10,10 +10,15 @@ wanted. It is therefore unpacked by a child that has made that tree its root dir
 
 from __future__ import annotations
 
+import io
 import os
+import select
 import shutil
+import signal
 import stat
+import sys
 import tarfile
+import time
 import typing as t
 
 from .._common.errors import InvalidInput, NotFound, RestoreFailed
@@ -22,6 +27,13 @@ from .._common.files import read_text
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _DELETED = "PODFERRY.deleted"
 _OPAQUE_MARK = "PODFERRY.opaque"
+_SPARSE = "PODFERRY.sparse"
+"""``size offset+length offset+length…`` of a file with holes; only its data is in the archive."""
+_INCOMPLETE = tuple(f"{kind}.overlay.{name}" for kind in ("trusted", "user") for name in ("metacopy", "redirect"))
+"""Marks of entries whose contents lie in a lower layer under another name: the upper directory is not all of it."""
+_PULSE_SECONDS = 0.1
+Pulse = t.Callable[[], None]
+"""Called now and then while a tree is read or written, so that the other ferry hears of us; may raise to stop."""
 _XATTR = "SCHILY.xattr."
 _SKIPPED_XATTRS = ("trusted.overlay.", "user.overlay.", "security.selinux")
 
@@ -61,12 +73,18 @@ def size(path: str) -> int:
     return total
 
 
-def pack(path: str, archive: str) -> int:
+def _no_pulse() -> None:
+    pass
+
+
+def pack(path: str, archive: str, pulse: Pulse = _no_pulse) -> int:
     """Write the tree below ``path`` to ``archive``; overlayfs' marks for deletions travel along.
 
     :returns: the number of entries.
+    :raises InvalidInput: there is something that cannot be carried.
     """
     count = 0
+    seldom = _Seldom(pulse)
     inodes: dict[tuple[int, int], str] = {}
     with open(archive, "xb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
         os.chmod(archive, 0o600)
@@ -85,14 +103,20 @@ def pack(path: str, archive: str) -> int:
                 info = tarfile.TarInfo(relative)
                 info.mtime, info.mode = status.st_mtime, stat.S_IMODE(status.st_mode)
                 info.uid, info.gid = status.st_uid, status.st_gid
-                _describe(tar, info, full, status, inodes)
+                _describe(tar, info, full, status, inodes, seldom)
                 count += 1
     return count
 
 
 def _describe(
-    tar: tarfile.TarFile, info: tarfile.TarInfo, full: str, status: os.stat_result, inodes: dict[tuple[int, int], str]
+    tar: tarfile.TarFile,
+    info: tarfile.TarInfo,
+    full: str,
+    status: os.stat_result,
+    inodes: dict[tuple[int, int], str],
+    pulse: Pulse,
 ) -> None:
+    pulse()
     key = (status.st_dev, status.st_ino)
     notes: dict[str, str] = {}
     info.pax_headers = notes
@@ -101,6 +125,11 @@ def _describe(
         tar.addfile(info)
         return
     for name in os.listxattr(full, follow_symlinks=False):
+        if name in _INCOMPLETE:
+            raise InvalidInput(
+                f"{info.name} is kept by overlayfs as a reference into the image ({name})",
+                "Mount the nodes' container storage without metacopy and redirect_dir.",
+            )
         if name in _OPAQUE and os.getxattr(full, name, follow_symlinks=False) == b"y":
             notes[_OPAQUE_MARK] = "1"
         elif not name.startswith(_SKIPPED_XATTRS):
@@ -121,16 +150,73 @@ def _describe(
             tar.addfile(info)
             return
         inodes[key] = info.name
-        info.size = status.st_size
-        with open(full, "rb") as stream:
-            tar.addfile(info, stream)
+        with open(full, "rb", buffering=0) as stream:
+            extents = [(0, status.st_size)]
+            if status.st_blocks * 512 < status.st_size:
+                extents = _extents(stream.fileno(), status.st_size)
+                notes[_SPARSE] = " ".join([str(status.st_size), *(f"{start}+{length}" for start, length in extents)])
+            info.size = sum(length for _start, length in extents)
+            tar.addfile(info, t.cast("t.IO[bytes]", _Data(stream, extents, pulse)))
     else:
         raise InvalidInput(
             f"the root file system holds a device, {info.name}", "Pods that make device nodes are not supported."
         )
 
 
-def unpack(archive: str, root: str) -> None:
+class _Seldom:
+    """A pulse that is passed on ten times a second at the most."""
+
+    def __init__(self, pulse: Pulse) -> None:
+        self._pulse = pulse
+        self._last = time.monotonic()
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now - self._last > _PULSE_SECONDS:
+            self._last = now
+            self._pulse()
+
+
+def _extents(descriptor: int, size: int) -> list[tuple[int, int]]:
+    """Where a file with holes has data: (offset, length) in their order."""
+    found = []
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(descriptor, position, os.SEEK_DATA)
+        except OSError:  # ENXIO: nothing but a hole follows
+            break
+        position = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
+        if position > start:
+            found.append((start, position - start))
+    return found
+
+
+class _Data:
+    """The data of a file without its holes, as tarfile reads it."""
+
+    def __init__(self, stream: t.BinaryIO | io.FileIO, extents: t.Sequence[tuple[int, int]], pulse: Pulse) -> None:
+        self._descriptor = stream.fileno()
+        self._left = list(extents)
+        self._pulse = pulse
+
+    def read(self, count: int) -> bytes:
+        self._pulse()
+        blocks = []
+        while count and self._left:
+            start, length = self._left[0]
+            block = os.pread(self._descriptor, min(count, length), start)
+            if not block:
+                break  # shorter than it was: tarfile complains
+            blocks.append(block)
+            count -= len(block)
+            self._left[0] = (start + len(block), length - len(block))
+            if self._left[0][1] == 0:
+                del self._left[0]
+        return b"".join(blocks)
+
+
+def unpack(archive: str, root: str, pulse: Pulse = _no_pulse) -> None:
     """Lay the changes in ``archive`` over the tree ``root``, by a child process that cannot see anything else.
 
     :raises RestoreFailed: the archive is not one of :func:`pack`, or the tree refuses it.
@@ -142,11 +228,17 @@ def unpack(archive: str, root: str) -> None:
         code = 1
         try:
             os.close(reader)
+            sys.meta_path.clear()  # from here on a module that Python looks for would be one of the image
             os.chroot(root)
             os.chdir("/")
+            folders = []
             with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as tar:
                 for member in tar:
                     _lay(tar, member)
+                    if member.isdir() and os.path.isdir(_inside(member.name)):
+                        folders.append(member)
+            for member in reversed(folders):  # what came into them has changed their times
+                os.utime(_inside(member.name), (member.mtime, member.mtime))
             code = 0
         except BaseException as error:  # the only way out of this process is its exit code
             os.write(writer, f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:2000])
@@ -155,15 +247,27 @@ def unpack(archive: str, root: str) -> None:
     os.close(writer)
     stream.close()
     with os.fdopen(reader, "rb") as messages:
+        try:
+            while not select.select([messages], [], [], _PULSE_SECONDS)[0]:
+                pulse()
+        except BaseException:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise
         message = messages.read().decode("utf-8", "replace")
     _pid, status = os.waitpid(child, 0)
     if status != 0:
         raise RestoreFailed(f"the changes of the root file system cannot be laid over the image: {message}")
 
 
+def _inside(name: str) -> str:
+    """Where an entry of that name lies below our root directory."""
+    return os.path.normpath("/" + name.lstrip("/"))
+
+
 def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
     """Create one entry inside our root directory. ``/`` is the container's tree here, so no name can leave it."""
-    path = os.path.normpath("/" + member.name)
+    path = _inside(member.name)
     notes: t.Mapping[str, str] = member.pax_headers
     if path == "/":
         return
@@ -182,7 +286,7 @@ def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
     elif member.issym():
         os.symlink(member.linkname, path)
     elif member.islnk():
-        os.link(os.path.normpath("/" + member.linkname), path, follow_symlinks=False)
+        os.link(_inside(member.linkname), path, follow_symlinks=False)
         return
     elif member.isfifo():
         os.mkfifo(path)
@@ -190,7 +294,7 @@ def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         source = tar.extractfile(member)
         with open(path, "xb") as sink:
             if source is not None:
-                shutil.copyfileobj(source, sink, 1 << 20)
+                _fill(source, sink, notes.get(_SPARSE))
     else:
         raise InvalidInput(f"{member.name} is of a type that we never send")
     os.chown(path, member.uid, member.gid, follow_symlinks=False)
@@ -201,6 +305,24 @@ def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         if name.startswith(_XATTR):
             os.setxattr(path, name[len(_XATTR) :], value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
     os.utime(path, (member.mtime, member.mtime))
+
+
+def _fill(source: t.IO[bytes], sink: t.BinaryIO, sparse: str | None) -> None:
+    if sparse is None:
+        shutil.copyfileobj(source, sink, 1 << 20)
+        return
+    whole, *extents = sparse.split()
+    for extent in extents:
+        start, _plus, length = extent.partition("+")
+        sink.seek(int(start))
+        left = int(length)
+        while left > 0:
+            block = source.read(min(left, 1 << 20))
+            if not block:
+                raise InvalidInput("a file with holes is shorter than it says")
+            sink.write(block)
+            left -= len(block)
+    sink.truncate(int(whole))
 
 
 def _remove(path: str) -> None:

@@ -252,7 +252,9 @@ class Runtime:
         found["default"] = {
             "name": default.name,
             "root": default.root,
-            "settings": {key: value for key, value in default.settings.items() if value and not isinstance(value, dict)},
+            "settings": {
+                key: value for key, value in default.settings.items() if value and not isinstance(value, dict)
+            },
         }
         return found
 

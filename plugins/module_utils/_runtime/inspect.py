@@ -62,7 +62,7 @@ def foreign_processes(item: Container) -> list[Facts]:
 
 
 def established_connections(pid: int) -> list[procfs.Socket]:
-    """TCP connections of the pod that are not with itself over loopback."""
+    """TCP connections of the pod, also those with itself over loopback: ``tcp=close`` ends them too."""
     return [
         entry
         for entry in procfs.sockets(pid)

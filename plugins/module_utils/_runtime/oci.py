@@ -51,6 +51,21 @@ def identity(config: t.Mapping[str, t.Any]) -> Identity | None:
     return None
 
 
+def check_trusted(config: t.Mapping[str, t.Any]) -> None:
+    """Refuse a container that names CRIU a configuration: CRIU runs as root and would run scripts named there.
+
+    A pod's annotation can come as far as the bundle (CRI-O passes all of them).
+
+    :raises InvalidInput: it does.
+    """
+    named = [key for key in config.get("annotations") or {} if str(key).startswith("org.criu.")]
+    if named:
+        raise InvalidInput(
+            f"the pod is annotated with {', '.join(named)}, which would configure CRIU as root",
+            "Remove the annotation and recreate the pod.",
+        )
+
+
 def mount_source(config: t.Mapping[str, t.Any], destination: str) -> str | None:
     """Where on the host the mount at ``destination`` comes from."""
     for mount in config.get("mounts") or []:
