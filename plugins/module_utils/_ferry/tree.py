@@ -10,6 +10,7 @@ wanted. It is therefore unpacked by a child that has made that tree its root dir
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import select
@@ -86,7 +87,11 @@ def pack(path: str, archive: str, pulse: Pulse = _no_pulse) -> int:
     count = 0
     seldom = _Seldom(pulse)
     inodes: dict[tuple[int, int], str] = {}
-    with open(archive, "xb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with contextlib.ExitStack() as opened:
+        stream = opened.enter_context(open(archive, "xb"))
+        tar = opened.enter_context(
+            tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20)
+        )
         os.chmod(archive, 0o600)
         for folder, folders, names in os.walk(path):
             folders.sort()
@@ -240,7 +245,7 @@ def unpack(archive: str, root: str, pulse: Pulse = _no_pulse) -> None:
             for member in reversed(folders):  # what came into them has changed their times
                 os.utime(_inside(member.name), (member.mtime, member.mtime))
             code = 0
-        except BaseException as error:  # the only way out of this process is its exit code
+        except BaseException as error:  # noqa: BLE001 - the only way out of this process is its exit code
             os.write(writer, f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:2000])
         finally:
             os._exit(code)
