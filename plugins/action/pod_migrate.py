@@ -90,7 +90,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except PodferryError as exc:
             return failed(result, exc.message, exc.remedy)
         lines = summary(report)
-        screen.lines(lines)
+        if report.outcome in _GOOD:  # a failure's lines are in its message
+            screen.lines(lines)
         self._write(arguments["report"], report, screen)
         return outcome(result, plan, report, lines, check=bool(self._task.check_mode))
 

@@ -12,7 +12,7 @@ from .facts import NodeFacts, PodInspection, Version
 from .refusals import Refusal, refuse
 
 CRIU_MINIMUM: Version = (4, 1, 1)
-CRIU_MINIMUM_616: Version = (4, 2)
+CRIU_FOR_SOCKETS: Version = (4, 2)
 """From Linux 6.16 on SO_PASSCRED exists for local sockets only; CRIU before 4.2 takes that for an error at any other."""
 RUNC_MINIMUM_V2: Version = (1, 2, 0)
 RUNC_MINIMUM_V1: Version = (1, 1, 0)
@@ -129,12 +129,11 @@ def check_node(name: str, facts: NodeFacts, own_digest: str) -> list[Refusal]:
         )
     if not facts.handler:
         found.append(refuse("handler_missing", f"The container engine of node {name} has no runtime handler podferry."))
-    criu = CRIU_MINIMUM_616 if kernel_version(facts.kernel) >= (6, 16) else CRIU_MINIMUM
-    if facts.criu_version < criu:
+    if facts.criu_version < CRIU_MINIMUM:
         found.append(
             refuse(
                 "criu_old",
-                f"Node {name} has CRIU {_dotted(facts.criu_version)}; with kernel {facts.kernel} {_dotted(criu)} is needed.",
+                f"Node {name} has CRIU {_dotted(facts.criu_version)}; {_dotted(CRIU_MINIMUM)} is needed.",
             )
         )
     elif not facts.criu_ok:
@@ -184,6 +183,22 @@ def check_pair(source: NodeFacts, target: NodeFacts, *, source_name: str, target
     if not target.time_namespaces:
         found.append(refuse("time_namespaces", f"The kernel of node {target_name} has no time namespaces."))
     return found
+
+
+def check_sockets(inspection: PodInspection, source: NodeFacts, source_name: str) -> list[Refusal]:
+    """New kernels and CRIU 4.1 do not agree about network sockets; pods without any are not concerned."""
+    if kernel_version(source.kernel) < (6, 16) or source.criu_version >= CRIU_FOR_SOCKETS:
+        return []
+    return [
+        refuse(
+            "criu_old",
+            f"Node {source_name} has CRIU {_dotted(source.criu_version)}; with kernel {source.kernel} the network sockets of "
+            f"container {container.name} need {_dotted(CRIU_FOR_SOCKETS)}.",
+            remedy="Install CRIU 4.2 or later on both nodes.",
+        )
+        for container in inspection.containers
+        if container.sockets.inet
+    ]
 
 
 def check_confinement(inspection: PodInspection, target: NodeFacts, target_name: str) -> list[Refusal]:

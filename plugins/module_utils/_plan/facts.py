@@ -83,6 +83,8 @@ class NodeFacts:
 class Sockets:
     """Sockets of a container as the node lists them; each entry is a phrase for a person."""
 
+    inet: int = 0
+    """How many of the network's kind there are."""
     established: int = 0
     bound_to_pod_ip: tuple[str, ...] = ()
     udp_connected: int = 0
@@ -136,6 +138,7 @@ class ContainerInspection:
             selinux=_str(data.get("selinux")),
             user_namespace=bool(data.get("user_namespace")),
             sockets=Sockets(
+                inet=sum(_count(sockets.get(kind)) for kind in ("listening", "established", "udp_connected")),
                 established=_count(sockets.get("established")),
                 bound_to_pod_ip=_texts(sockets.get("bound_to_pod_ip")),
                 udp_connected=_count(sockets.get("udp_connected")),

@@ -278,6 +278,8 @@ def _node_refusals(pod: Obj, source: str, snapshot: Snapshot, options: Options, 
     if inspection:
         found += workload.check_workload(inspection, predicates.container_ids(pod), options.tcp)
         found += budgets.check_liveness(pod, inspection, twin=twin)
+        if a:
+            found += compatibility.check_sockets(inspection, a, source)
         if b:
             found += compatibility.check_confinement(inspection, b, options.target)
             found += budgets.check_cri_time(inspection, b, options.target, twin=twin)

@@ -174,7 +174,15 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("not_in_runtime", inside({"status": "stopped"}), OPTIONS),
     ("frozen", inside({"frozen": True}), OPTIONS),
     ("rootfs", inside({"rootfs_upper_bytes": -1}), OPTIONS),
-    ("criu_old", target({"kernel": "6.16.1"}), OPTIONS),
+    (
+        "criu_old",
+        snapshot(
+            source_facts=NodeFacts.parse(objects.facts({"kernel": "6.16.1"})),
+            target_facts=NodeFacts.parse(objects.facts({"kernel": "6.16.1"})),
+            inspection=PodInspection.parse(objects.inspection({"sockets": {"listening": ["tcp 0.0.0.0:80"]}})),
+        ),
+        OPTIONS,
+    ),
     ("exec_process", inside({"processes": [{"pid": 9, "comm": "sh", "foreign": True}]}), OPTIONS),
     ("io_uring", inside({"io_uring": ["node"]}), OPTIONS),
     ("sysv_ipc", inside({"ipc_objects": 2}), OPTIONS),
