@@ -10,7 +10,8 @@ module: node_engine
 short_description: The node's copy of the code that carries pods
 version_added: 0.1.0
 description:
-  - Installs the node's part of this collection (Python, standard library only) below O(path) and compiles it, or removes it.
+  - Installs the node's part of this collection (Python, standard library only) below O(path) and compiles it, and its entry points in
+    O(program_path); or removes both.
   - The controller compares the copy's digest with its own before every migration, so nodes are brought up to date with the collection by
     running this again.
 extends_documentation_fragment:
@@ -36,6 +37,15 @@ options:
       - Folder of the copy. Everything else in it is removed.
     type: path
     default: /usr/local/lib/podferry/podferry
+  program_path:
+    description:
+      - Folder of the entry points. Everything else in it is removed.
+    type: path
+    default: /usr/local/libexec/podferry
+  programs:
+    description:
+      - The entry points, name to text. Role P(podferry.live.node#role) gives them.
+    type: dict
   files:
     description:
       - The files, relative path to text. The action plugin of the same name fills it in; it cannot be given.
@@ -47,8 +57,10 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Install the node's code
+- name: Install the node's code with one entry point
   podferry.live.node_engine:
+    programs:
+      podferry-node: "{{ lookup('ansible.builtin.file', 'podferry-node', rstrip=false) }}"
 
 - name: Remove it
   podferry.live.node_engine:
@@ -96,24 +108,30 @@ def diff(root: str, changes: engine.Changes) -> list[dict[str, str]]:
 
 
 def ensure(module: AnsibleModule) -> dict[str, t.Any]:
-    """Bring the copy into the wanted state."""
-    root = module.params["path"]
+    """Bring both folders into the wanted state."""
+    root, folder = module.params["path"], module.params["program_path"]
     if module.params["state"] == "absent":
-        exists = os.path.isdir(root)
-        removed = list(engine.compare(root, {}).remove)
-        if exists and not module.check_mode:
-            engine.remove(root)
-        return {"changed": exists, "files": removed}
+        there = [path for path in (root, folder) if os.path.isdir(path)]
+        if not module.check_mode:
+            for path in there:
+                engine.remove(path)
+        return {"changed": bool(there), "files": there}
     files = module.params["files"] or {}
     engine.valid(files)
-    changes = engine.compare(root, files)
-    result: dict[str, t.Any] = {
-        "changed": changes.any,
-        "files": [*changes.write, *changes.remove],
-        "diff": diff(root, changes),
+    plan = {
+        root: engine.compare(root, files),
+        folder: engine.compare_programs(folder, module.params["programs"] or {}),
     }
-    if changes.any and not module.check_mode:
-        engine.apply(root, changes)
+    result: dict[str, t.Any] = {
+        "changed": any(changes.any for changes in plan.values()),
+        "files": [
+            os.path.join(top, name) for top, changes in plan.items() for name in (*changes.write, *changes.remove)
+        ],
+        "diff": [entry for top, changes in plan.items() for entry in diff(top, changes)],
+    }
+    if not module.check_mode:
+        for top, changes in plan.items():
+            engine.apply(top, changes)
     if os.path.isdir(root):
         result["digest"] = engine_digest(root)
     return result
@@ -124,6 +142,8 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "path": {"type": "path", "default": "/usr/local/lib/podferry/podferry"},
+            "program_path": {"type": "path", "default": "/usr/local/libexec/podferry"},
+            "programs": {"type": "dict"},
             "files": {"type": "dict"},
         },
         supports_check_mode=True,

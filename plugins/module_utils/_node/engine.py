@@ -28,6 +28,8 @@ class Changes:
     """Relative paths that do not belong there."""
     compile: t.Sequence[str]
     """Sources without compiled code for this Python, among those that stay."""
+    mode: int = 0o644
+    """Permissions of files that are written."""
 
     @property
     def any(self) -> bool:
@@ -70,6 +72,19 @@ def compare(root: str, files: t.Mapping[str, str]) -> Changes:
     return Changes(write, remove, stale)
 
 
+def compare_programs(folder: str, programs: t.Mapping[str, str]) -> Changes:
+    """Compare the folder of entry points with ``programs``, name to text: executable, and nothing else beside them."""
+    base = Path(folder)
+    write = {}
+    for name, text in programs.items():
+        path = base / name
+        current = path.is_file() and path.read_bytes() == text.encode("utf-8") and path.stat().st_mode & 0o777 == 0o755
+        if not current:
+            write[name] = text
+    remove = [path.name for path in sorted(base.iterdir()) if path.name not in programs] if base.is_dir() else []
+    return Changes(write, remove, (), 0o755)
+
+
 def apply(root: str, changes: Changes) -> None:
     """Carry out ``changes``. Each file is whole or absent at any time.
 
@@ -79,15 +94,24 @@ def apply(root: str, changes: Changes) -> None:
     base = Path(root)
     for name, text in changes.write.items():
         path = base / name
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_folders(path.parent)
         temporary = path.with_name(path.name + ".new")
         temporary.write_text(text, encoding="utf-8")
-        temporary.chmod(0o644)
+        temporary.chmod(changes.mode)
         temporary.replace(path)
     for name in changes.remove:
         (base / name).unlink()
-    for name in [*changes.write, *changes.compile]:
-        py_compile.compile(str(base / name), doraise=True)
+    for name in (*changes.write, *changes.compile):
+        if name.endswith(".py"):
+            py_compile.compile(str(base / name), doraise=True)
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder and those above it, readable by all whatever the umask is."""
+    if not folder.is_dir():
+        make_folders(folder.parent)
+        folder.mkdir()
+        folder.chmod(0o755)
 
 
 def remove(root: str) -> None:

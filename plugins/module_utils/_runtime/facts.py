@@ -158,6 +158,7 @@ _NO_RUNTIME: dict[str, t.Any] = {
     "handler": False,
     "cgroup_driver": None,
     "default": None,
+    "restart_safe": False,
     "path": None,
     "config": None,
     "state_dir": None,
@@ -235,6 +236,9 @@ class Runtime:
         version = (versions.containerd if self.engine == "containerd" else versions.crio)(output)
         found["version"] = versions.dotted(version) if version else None
         found["answers"] = self.answers()
+        kill_mode = self._machine.run("systemctl", "show", "--property=KillMode", self.engine).stdout.strip()
+        # Anything else ends the shims, and so the containers, with the service.
+        found["restart_safe"] = kill_mode == "KillMode=process"
         try:
             config = self.config()
             default = config.default

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node's copy of the engine against a folder on disk."""
 
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +70,28 @@ def test_the_copy_has_the_collections_digest(tmp_path: Path) -> None:
 def test_paths_outside_the_engine_are_refused(name: str) -> None:
     with pytest.raises(InvalidInput):
         engine.valid({name: ""})
+
+
+def test_entry_points_are_executable_and_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "libexec" / "podferry"
+    programs = {"front": "#!/bin/sh\nexit 7\n"}
+    first = engine.compare_programs(str(folder), programs)
+    engine.apply(str(folder), first)
+    assert subprocess.run([str(folder / "front")], check=False).returncode == 7
+    assert not engine.compare_programs(str(folder), programs).any
+    (folder / "old").write_text("x", encoding="utf-8")
+    (folder / "front").chmod(0o700)
+    again = engine.compare_programs(str(folder), programs)
+    assert (list(again.write), list(again.remove)) == (["front"], ["old"])
+    engine.apply(str(folder), again)
+    assert not engine.compare_programs(str(folder), programs).any
+
+
+def test_a_strict_umask_does_not_hide_the_folders(tmp_path: Path) -> None:
+    umask = os.umask(0o077)
+    try:
+        engine.apply(str(tmp_path / "a" / "b"), engine.compare(str(tmp_path / "a" / "b"), FILES))
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "a" / "b" / "_common" / "a.py").stat().st_mode) == 0o644

@@ -35,6 +35,7 @@ class Machine:
         self.commands = {
             "uname -m": Completed(0, "x86_64\n", ""),
             "systemctl show --property=MainPID containerd": Completed(0, "MainPID=9\n", ""),
+            "systemctl show --property=KillMode containerd": Completed(0, "KillMode=process\n", ""),
             "systemctl show --property=MainPID crio": Completed(0, "MainPID=0\n", ""),
             "systemctl show --property=MainPID kubelet": Completed(0, "MainPID=0\n", ""),
             "/usr/bin/containerd --version": Completed(
@@ -86,6 +87,7 @@ def test_a_debian_13_node(machine: Machine) -> None:
     assert found["runtime"]["handler"] is False
     assert found["runtime"]["cgroup_driver"] == "cgroupfs"
     assert found["runtime"]["answers"] is True
+    assert found["runtime"]["restart_safe"] is True
     assert found["runtime"]["error"] is None
     assert found["zstd"] is True
     assert found["apparmor_profiles"] == ["/usr/bin/man", "cri-containerd.apparmor.d"]
@@ -138,6 +140,11 @@ def test_a_missing_configuration_file_is_not_named(machine: Machine) -> None:
     del machine.files["/etc/containerd/config.toml"]
     machine.commands["/usr/bin/containerd config dump"] = Completed(0, DUMP, "")
     assert machine.facts()["runtime"]["error"] is None
+
+
+def test_a_service_that_takes_its_containers_with_it(machine: Machine) -> None:
+    machine.commands["systemctl show --property=KillMode containerd"] = Completed(0, "KillMode=control-group\n", "")
+    assert machine.facts()["runtime"]["restart_safe"] is False
 
 
 def test_no_runtime(machine: Machine) -> None:
