@@ -79,7 +79,10 @@ def masked(value: Any, key: str = "") -> Any:
 
 
 def states(events: list[tuple[str, Obj]]) -> list[tuple[str, str, bool, bool]]:
-    """A watch stream of one pod in short: type, phase, ready, terminating; the same twice is one."""
+    """A watch stream of one pod in short: type, phase, ready, terminating; the same twice is one.
+
+    Failed and Succeeded are both the end: whether a workload ends well on SIGTERM is its own affair.
+    """
     short: list[tuple[str, str, bool, bool]] = []
     for kind, pod in events:
         conditions = pod["status"].get("conditions") or []

@@ -67,11 +67,12 @@ class NodeProxy:
         node = pod["spec"].get("nodeName")
         if not node:
             raise errors.bad_request(f"pod {name} does not have a host assigned")
-        states = {c["name"]: c.get("state") or {} for c in (pod.get("status") or {}).get("containerStatuses") or []}
-        waiting = states.get(container, {"waiting": {"reason": "ContainerCreating"}}).get("waiting")
-        if waiting and waiting.get("reason") == "ContainerCreating":
-            message = f'container "{container}" in pod "{name}" is waiting to start: {waiting["reason"]}'
-            raise errors.bad_request(message)
+        status = pod.get("status") or {}
+        known = [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]
+        entry: Obj = next((item for item in known if item["name"] == container), {})
+        if "containerID" not in entry:
+            reason = ((entry.get("state") or {}).get("waiting") or {}).get("reason", "ContainerCreating")
+            raise errors.bad_request(f'container "{container}" in pod "{name}" is waiting to start: {reason}')
         query = {key: value for key, value in request.query.items() if key != "container"}
         return await self._pass(request, f"{self._address(node)}/containerLogs/{namespace}/{name}/{container}", query)
 

@@ -108,12 +108,16 @@ class Kubelet:
     def _follow_runtime(self) -> None:
         """Wake the workers whose containers changed, and end what the API does not know."""
         before: dict[str, tuple[Any, ...]] = {}
+        trouble = ""
         while True:
             time.sleep(_RELIST_SECONDS)
             try:
                 now = self._snapshot()
+                trouble = ""
             except CriError as error:
-                log.warning("relist: %s", error)
+                if str(error) != trouble:
+                    log.warning("relist: %s", error)
+                trouble = str(error)
                 continue
             with self._lock:
                 for uid in [uid for uid, worker in self._workers.items() if not worker.is_alive()]:

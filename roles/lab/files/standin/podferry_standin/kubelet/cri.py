@@ -76,13 +76,10 @@ class Cri:
         status = self.call("PodSandboxStatus", new("PodSandboxStatusRequest", pod_sandbox_id=sandbox)).status
         return str(status.network.ip)
 
-    def run_sandbox(self, config: Any, handler: str) -> str:
+    def run_sandbox(self, config: Any, handler: str, cancel: threading.Event) -> str:
         """RunPodSandbox."""
-        return str(
-            self.call(
-                "RunPodSandbox", new("RunPodSandboxRequest", config=config, runtime_handler=handler)
-            ).pod_sandbox_id
-        )
+        request = new("RunPodSandboxRequest", config=config, runtime_handler=handler)
+        return str(self.call("RunPodSandbox", request, cancel=cancel).pod_sandbox_id)
 
     def stop_sandbox(self, sandbox: str) -> None:
         """StopPodSandbox."""

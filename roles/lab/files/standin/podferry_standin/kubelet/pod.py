@@ -175,7 +175,9 @@ class PodWorker:
         if found:
             self._node.events.pod(pod, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
         try:
-            cri.run_sandbox(sandbox_config(self._node.config, pod, attempt, self._seen), self._handler(pod))
+            cri.run_sandbox(
+                sandbox_config(self._node.config, pod, attempt, self._seen), self._handler(pod), self._terminate
+            )
         except CriError as error:
             message = f"Failed to create pod sandbox: {error.message}"
             self._node.events.pod(pod, "FailedCreatePodSandBox", message, kind="Warning")
