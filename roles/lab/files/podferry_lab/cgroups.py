@@ -115,9 +115,9 @@ def create(lab: str, machine: str) -> list[str]:
         parent = _own_v2_parent()
         path = os.path.join(parent, name_of(lab, machine))
         os.makedirs(path, exist_ok=True)
-        available = _read(f"{parent}/cgroup.controllers").split()
-        with contextlib.suppress(OSError):
-            _write(f"{parent}/cgroup.subtree_control", " ".join(f"+{name}" for name in available))
+        for controller in _read(f"{parent}/cgroup.controllers").split():
+            with contextlib.suppress(OSError):  # one that cannot be had is no reason to do without the others
+                _write(f"{parent}/cgroup.subtree_control", f"+{controller}")
         return [path]
     for hierarchy in hierarchies():
         path = os.path.join(hierarchy.mount, name_of(lab, machine))

@@ -158,7 +158,8 @@ def _start(lab: Lab, machine: Machine) -> None:
         # The host's systemd is the only writer of the v2 tree: have it give us a part.
         argv = [
             "systemd-run", "--quiet", "--collect", f"--unit=podferry-lab-{lab.name}-{machine.name}", "--slice=system.slice",
-            "--property=Delegate=yes", "--property=KillMode=mixed", "--property=OOMPolicy=continue",
+            "--property=Delegate=yes", "--property=KillMode=mixed", "--property=OOMPolicy=continue", "--property=TasksMax=infinity",
+            f"--property=StandardOutput=append:{directory}/supervisor.log", f"--property=StandardError=append:{directory}/supervisor.log",
             f"--setenv=PYTHONPATH={environment['PYTHONPATH']}", *argv,
         ]  # fmt: skip
     with Path(f"{directory}/supervisor.log").open("wb") as log:

@@ -61,9 +61,6 @@ _BUILD = r"""
 set -eu
 root=$1 suite=$2 mirror=$3 debs=$4; shift 4
 mkdir -p "$debs/partial"
-if ! [ -e "$root/bin" ]; then
-    debootstrap --variant=minbase --cache-dir="$debs" "$suite" "$root" "$mirror"
-fi
 mount --bind "$debs" "$root/var/cache/apt/archives"
 mount -t proc proc "$root/proc"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
@@ -72,14 +69,23 @@ printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 chmod 755 "$root/usr/sbin/policy-rc.d"
 echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/podferry-lab"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
-case " $* " in *"/testing "*)
-    # Its Release file may be past its date on a mirror that stands still; the signature is checked all the same.
-    echo "deb [check-valid-until=no] $mirror testing main" >"$root/etc/apt/sources.list.d/testing.list" ;;
-esac
+testing= names=
+for package; do
+    names="$names ${package%/testing}"
+    case $package in */testing) testing="$testing ${package%/testing}" ;; esac
+done
+if [ -n "$testing" ]; then
+    # A preference for these packages only: `install name/testing` would prefer testing for all that they need, too.
+    # The Release file may be past its date on a mirror that stands still; its signature is checked all the same.
+    echo "deb [check-valid-until=no] $mirror testing main" >"$root/etc/apt/sources.list.d/podferry-lab.list"
+    printf 'Package:%s\nPin: release a=testing\nPin-Priority: 995\n' "$testing" >"$root/etc/apt/preferences.d/podferry-lab"
+fi
 chroot "$root" apt-get -q -o Acquire::Languages=none update
-chroot "$root" apt-get -q -y --no-install-recommends -o APT::Default-Release="$suite" -o APT::Sandbox::User=root -o APT::Keep-Downloaded-Packages=true install "$@"
-rm "$root/usr/sbin/policy-rc.d" "$root/etc/dpkg/dpkg.cfg.d/podferry-lab"
-rm -f "$root/etc/apt/sources.list.d/testing.list"
+# shellcheck disable=SC2086  # names are words
+chroot "$root" apt-get -q -y --no-install-recommends -o APT::Default-Release="$suite" -o APT::Sandbox::User=root \
+    -o APT::Keep-Downloaded-Packages=true install $names
+rm -f "$root/usr/sbin/policy-rc.d" "$root/etc/dpkg/dpkg.cfg.d/podferry-lab" \
+    "$root/etc/apt/sources.list.d/podferry-lab.list" "$root/etc/apt/preferences.d/podferry-lab"
 umount "$root/proc" "$root/var/cache/apt/archives"
 """
 
@@ -125,7 +131,8 @@ def digest(tree: str) -> str:
 def ensure(cache: str, kind: str, suite: str, mirror: str, packages: list[str], strip: bool) -> tuple[str, bool]:
     """A verified root with these packages: (path, was it built now). Raises LabError.
 
-    ``name/testing`` takes a package from Debian testing, and from there what it needs of it.
+    Kinds ``node`` and ``image`` start from a copy of kind ``base``, which has no packages of its own.
+    ``name/testing`` takes a package from Debian testing.
     ``strip`` removes documentation and translations as well: for image layers.
     """
     name = key(kind, suite, packages)
@@ -138,19 +145,28 @@ def ensure(cache: str, kind: str, suite: str, mirror: str, packages: list[str], 
             os.rename(place, f"{place}.rejected-{time.strftime('%Y%m%dT%H%M%S')}")
         work = f"{place}.building"
         shutil.rmtree(work, ignore_errors=True)
-        os.makedirs(f"{work}/rootfs")
+        os.makedirs(work)
         log = os.path.join(cache, f"{name}.log")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(log)
-        # debootstrap and apt write one download cache: one build at a time.
-        with lock(cache, "debs"):
-            command.run(
-                "unshare", "--mount", "--propagation", "private", "sh", "-c", _BUILD, "build",
-                f"{work}/rootfs", suite, mirror, os.path.join(cache, "debs"), *sorted(set(packages)),
-                log=log,
-            )  # fmt: skip
+        Path(log).write_bytes(b"")
+        if kind == "base":
+            debs = os.path.join(cache, "debs")
+            os.makedirs(debs, exist_ok=True)
+            with lock(cache, "debs"):
+                _run(log, "debootstrap", "--variant=minbase", f"--cache-dir={debs}", suite, f"{work}/rootfs", mirror)
+        else:
+            base, _built = ensure(cache, "base", suite, mirror, [], strip=False)
+            _run(log, "cp", "--archive", "--reflink=auto", base, f"{work}/rootfs")
+            # apt has one download cache: one build at a time.
+            with lock(cache, "debs"):
+                _run(
+                    log, "sh", "-c", _BUILD, "build",
+                    f"{work}/rootfs", suite, mirror, os.path.join(cache, "debs"), *sorted(set(packages)),
+                )  # fmt: skip
         installed = command.run("chroot", f"{work}/rootfs", "dpkg-query", "-W", "-f", "${Package}\t${Version}\n")
-        _finish(f"{work}/rootfs", strip)
+        if kind == "base":
+            _empty(f"{work}/rootfs/var/cache/apt/archives")
+        else:
+            _finish(f"{work}/rootfs", strip)
         manifest = {
             "key": name,
             "suite": suite,
@@ -162,6 +178,11 @@ def ensure(cache: str, kind: str, suite: str, mirror: str, packages: list[str], 
             json.dump(manifest, handle, indent=1)
         os.rename(work, place)
         return f"{place}/rootfs", True
+
+
+def _run(log: str, *argv: str) -> None:
+    """Run with a mount table of its own: whatever a build mounts is gone when it ends, however it ends."""
+    command.run("unshare", "--mount", "--propagation", "private", *argv, log=log)
 
 
 def _verified(place: str) -> bool:
