@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trees as archives: what comes out is what went in, and a hostile archive reaches nothing outside its tree."""
+"""Trees as archives: what comes out is what went in, and a hostile archive reaches nothing outside its tree.
+
+Names here must not exist on a host: a defect in the code under test may write to the host's root directory.
+"""
 
 from __future__ import annotations
 
@@ -56,124 +59,124 @@ def whiteout(path: pathlib.Path) -> None:
 
 
 def test_files_with_owner_mode_and_time(upper: pathlib.Path, root: pathlib.Path) -> None:
-    (upper / "etc").mkdir(mode=0o750)
-    path = upper / "etc/passwd"
-    path.write_bytes(b"root\n")
+    (upper / "podferry-test").mkdir(mode=0o750)
+    path = upper / "podferry-test/file"
+    path.write_bytes(b"data\n")
     os.chown(path, 1234, 4321)
     path.chmod(0o4755)
     os.utime(path, (1, 1_500_000_000.25))
-    os.utime(upper / "etc", (1, 1_400_000_000))
+    os.utime(upper / "podferry-test", (1, 1_400_000_000))
     carry(upper, root)
-    found = os.lstat(root / "etc/passwd")
+    found = os.lstat(root / "podferry-test/file")
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode), found.st_mtime) == (
         1234,
         4321,
         0o4755,
         1_500_000_000.25,
     )
-    assert (root / "etc/passwd").read_bytes() == b"root\n"
-    assert stat.S_IMODE(os.lstat(root / "etc").st_mode) == 0o750
-    assert os.lstat(root / "etc").st_mtime == 1_400_000_000
+    assert (root / "podferry-test/file").read_bytes() == b"data\n"
+    assert stat.S_IMODE(os.lstat(root / "podferry-test").st_mode) == 0o750
+    assert os.lstat(root / "podferry-test").st_mtime == 1_400_000_000
 
 
 def test_links_fifos_and_empty_folders(upper: pathlib.Path, root: pathlib.Path) -> None:
-    (upper / "a").write_text("one")
-    os.link(upper / "a", upper / "b")
-    (upper / "dangling").symlink_to("/nowhere/at/all")
-    (upper / "folder-link").symlink_to("empty")
-    (upper / "empty").mkdir()
-    os.mkfifo(upper / "pipe", 0o620)
+    (upper / "pf-a").write_text("one")
+    os.link(upper / "pf-a", upper / "pf-b")
+    (upper / "pf-dangling").symlink_to("/nowhere/at/all")
+    (upper / "pf-folder-link").symlink_to("pf-empty")
+    (upper / "pf-empty").mkdir()
+    os.mkfifo(upper / "pf-pipe", 0o620)
     carry(upper, root)
-    assert os.lstat(root / "a").st_ino == os.lstat(root / "b").st_ino and (root / "b").read_text() == "one"
-    assert os.readlink(root / "dangling") == "/nowhere/at/all"
-    assert os.readlink(root / "folder-link") == "empty"
-    assert (root / "empty").is_dir() and stat.S_ISFIFO(os.lstat(root / "pipe").st_mode)
+    assert os.lstat(root / "pf-a").st_ino == os.lstat(root / "pf-b").st_ino and (root / "pf-b").read_text() == "one"
+    assert os.readlink(root / "pf-dangling") == "/nowhere/at/all"
+    assert os.readlink(root / "pf-folder-link") == "pf-empty"
+    assert (root / "pf-empty").is_dir() and stat.S_ISFIFO(os.lstat(root / "pf-pipe").st_mode)
 
 
 def test_sockets_stay_behind(upper: pathlib.Path, root: pathlib.Path) -> None:
-    os.mknod(upper / "sock", 0o600 | stat.S_IFSOCK)
+    os.mknod(upper / "pf-sock", 0o600 | stat.S_IFSOCK)
     carry(upper, root)
-    assert not (root / "sock").exists()
+    assert not (root / "pf-sock").exists()
 
 
 def test_deletions_and_replacements(upper: pathlib.Path, root: pathlib.Path) -> None:
-    (root / "folder/below").mkdir(parents=True)
-    (root / "file").write_text("image")
-    (root / "was-file").write_text("image")
-    (root / "was-folder").mkdir()
-    (root / "was-folder/x").touch()
-    (root / "was-link").symlink_to("folder")
-    whiteout(upper / "folder")
-    whiteout(upper / "file")
-    whiteout(upper / "never-was")
-    (upper / "was-file").mkdir()
-    (upper / "was-folder").write_text("file now")
-    (upper / "was-link").mkdir()
-    (upper / "was-link/y").touch()
+    (root / "pf-folder/below").mkdir(parents=True)
+    (root / "pf-file").write_text("image")
+    (root / "pf-was-file").write_text("image")
+    (root / "pf-was-folder").mkdir()
+    (root / "pf-was-folder/x").touch()
+    (root / "pf-was-link").symlink_to("pf-folder")
+    whiteout(upper / "pf-folder")
+    whiteout(upper / "pf-file")
+    whiteout(upper / "pf-never-was")
+    (upper / "pf-was-file").mkdir()
+    (upper / "pf-was-folder").write_text("file now")
+    (upper / "pf-was-link").mkdir()
+    (upper / "pf-was-link/y").touch()
     carry(upper, root)
-    assert not os.path.lexists(root / "folder") and not (root / "file").exists()
-    assert (root / "was-file").is_dir()
-    assert (root / "was-folder").read_text() == "file now"
-    assert not (root / "was-link").is_symlink() and (root / "was-link/y").exists()
+    assert not os.path.lexists(root / "pf-folder") and not (root / "pf-file").exists()
+    assert (root / "pf-was-file").is_dir()
+    assert (root / "pf-was-folder").read_text() == "file now"
+    assert not (root / "pf-was-link").is_symlink() and (root / "pf-was-link/y").exists()
 
 
 def test_a_folder_is_merged_and_an_opaque_one_is_not(upper: pathlib.Path, root: pathlib.Path) -> None:
-    for name in ("merged", "opaque"):
+    for name in ("pf-merged", "pf-opaque"):
         (root / name).mkdir()
         (root / name / "old").touch()
         (upper / name).mkdir()
         (upper / name / "new").touch()
-    os.setxattr(upper / "opaque", "trusted.overlay.opaque", b"y")
+    os.setxattr(upper / "pf-opaque", "trusted.overlay.opaque", b"y")
     carry(upper, root)
-    assert sorted(os.listdir(root / "merged")) == ["new", "old"]
-    assert os.listdir(root / "opaque") == ["new"]
+    assert sorted(os.listdir(root / "pf-merged")) == ["new", "old"]
+    assert os.listdir(root / "pf-opaque") == ["new"]
 
 
 def test_attributes_but_not_those_of_overlayfs(upper: pathlib.Path, root: pathlib.Path) -> None:
-    path = upper / "ping"
+    path = upper / "pf-ping"
     path.touch()
     value = bytes(range(256))
     os.setxattr(path, "trusted.binary", value)
     os.setxattr(path, "security.capability", b"\x01\0\0\2\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0")
     os.setxattr(path, "trusted.overlay.origin", b"x")
     carry(upper, root)
-    assert os.getxattr(root / "ping", "trusted.binary") == value
-    assert os.getxattr(root / "ping", "security.capability") == os.getxattr(path, "security.capability")
-    assert "trusted.overlay.origin" not in os.listxattr(root / "ping")
+    assert os.getxattr(root / "pf-ping", "trusted.binary") == value
+    assert os.getxattr(root / "pf-ping", "security.capability") == os.getxattr(path, "security.capability")
+    assert "trusted.overlay.origin" not in os.listxattr(root / "pf-ping")
 
 
 @pytest.mark.parametrize("mark", ["trusted.overlay.metacopy", "trusted.overlay.redirect"])
 def test_what_the_upper_directory_only_refers_to_is_refused(
     upper: pathlib.Path, tmp_path: pathlib.Path, mark: str
 ) -> None:
-    (upper / "file").touch()
-    os.truncate(upper / "file", 4096)  # as overlayfs leaves it: the size without the data
-    os.setxattr(upper / "file", mark, b"/other")
+    (upper / "pf-file").touch()
+    os.truncate(upper / "pf-file", 4096)  # as overlayfs leaves it: the size without the data
+    os.setxattr(upper / "pf-file", mark, b"/other")
     with pytest.raises(InvalidInput, match="reference into the image"):
         tree.pack(str(upper), str(tmp_path / "archive"))
 
 
 def test_devices_are_refused(upper: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    os.mknod(upper / "null", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
-    with pytest.raises(InvalidInput, match="a device, null"):
+    os.mknod(upper / "pf-null", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    with pytest.raises(InvalidInput, match="a device, pf-null"):
         tree.pack(str(upper), str(tmp_path / "archive"))
 
 
 def test_holes_stay_holes(upper: pathlib.Path, root: pathlib.Path) -> None:
-    with open(upper / "lastlog", "wb") as stream:
+    with open(upper / "pf-lastlog", "wb") as stream:
         stream.seek(3 << 20)
         stream.write(b"middle")
         stream.truncate(1 << 30)
-    with open(upper / "empty", "wb") as stream:
+    with open(upper / "pf-empty", "wb") as stream:
         stream.truncate(1 << 30)
     carry(upper, root)
     assert (root.parent / "archive.tar").stat().st_size < 1 << 20
-    found = os.stat(root / "lastlog")
+    found = os.stat(root / "pf-lastlog")
     assert found.st_size == 1 << 30 and found.st_blocks * 512 < 1 << 20
-    with open(root / "lastlog", "rb") as stream:
+    with open(root / "pf-lastlog", "rb") as stream:
         stream.seek(3 << 20)
         assert stream.read(8) == b"middle\0\0"
-    assert os.stat(root / "empty").st_size == 1 << 30 and os.stat(root / "empty").st_blocks == 0
+    assert os.stat(root / "pf-empty").st_size == 1 << 30 and os.stat(root / "pf-empty").st_blocks == 0
 
 
 def test_names_that_are_no_text(upper: pathlib.Path, root: pathlib.Path) -> None:
@@ -204,7 +207,7 @@ def test_any_tree_survives(tmp_path: pathlib.Path, files: dict[tuple[str, ...], 
     place.mkdir()
     upper, root = _folder(place / "upper"), _folder(place / "root")
     for parts, (data, mode, owner) in files.items():
-        path = upper.joinpath(*parts)
+        path = upper.joinpath("podferry-any", *parts)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
@@ -247,17 +250,19 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", **notes: s
 @pytest.fixture
 def outside(tmp_path: pathlib.Path) -> pathlib.Path:
     """A file of the host, beside the tree."""
-    path = tmp_path / "outside"
+    path = tmp_path / "pf-outside"
     path.write_text("host")
     return path
 
 
-@pytest.mark.parametrize("name", ["../outside", "/../outside", "x/../../outside", "../../../../../../../../outside"])
+@pytest.mark.parametrize(
+    "name", ["../pf-outside", "/../pf-outside", "x/../../pf-outside", "../../../../../../../../pf-outside"]
+)
 def test_a_name_cannot_leave_the_tree(
     tmp_path: pathlib.Path, root: pathlib.Path, outside: pathlib.Path, name: str
 ) -> None:
     tree.unpack(archive(tmp_path / "t", entry(name)), str(root))
-    assert outside.read_text() == "host" and (root / "outside").read_text() == "evil"
+    assert outside.read_text() == "host" and (root / "pf-outside").read_text() == "evil"
 
 
 def test_an_absolute_name_is_one_of_the_tree(tmp_path: pathlib.Path, root: pathlib.Path, outside: pathlib.Path) -> None:
@@ -271,7 +276,7 @@ def test_an_absolute_name_is_one_of_the_tree(tmp_path: pathlib.Path, root: pathl
 def test_a_link_of_the_archive_leads_nowhere(
     tmp_path: pathlib.Path, root: pathlib.Path, outside: pathlib.Path, target: str
 ) -> None:
-    members = (entry("door", tarfile.SYMTYPE, target.format(tmp_path)), entry("door/outside"))
+    members = (entry("pf-door", tarfile.SYMTYPE, target.format(tmp_path)), entry("pf-door/pf-outside"))
     try:
         tree.unpack(archive(tmp_path / "t", *members), str(root))
     except RestoreFailed:
@@ -280,46 +285,48 @@ def test_a_link_of_the_archive_leads_nowhere(
 
 
 def test_a_link_of_the_image_leads_nowhere(tmp_path: pathlib.Path, root: pathlib.Path, outside: pathlib.Path) -> None:
-    (root / "door").symlink_to(tmp_path)
+    (root / "pf-door").symlink_to(tmp_path)
     with pytest.raises(RestoreFailed):
-        tree.unpack(archive(tmp_path / "t", entry("door/outside")), str(root))
+        tree.unpack(archive(tmp_path / "t", entry("pf-door/pf-outside")), str(root))
     assert outside.read_text() == "host"
 
 
 def test_a_deletion_does_not_follow_links(tmp_path: pathlib.Path, root: pathlib.Path, outside: pathlib.Path) -> None:
-    (root / "door").symlink_to(tmp_path)
-    tree.unpack(archive(tmp_path / "t", entry("door/outside", deleted="1"), entry("door", deleted="1")), str(root))
-    assert outside.exists() and not os.path.lexists(root / "door")
+    (root / "pf-door").symlink_to(tmp_path)
+    tree.unpack(
+        archive(tmp_path / "t", entry("pf-door/pf-outside", deleted="1"), entry("pf-door", deleted="1")), str(root)
+    )
+    assert outside.exists() and not os.path.lexists(root / "pf-door")
 
 
-@pytest.mark.parametrize("target", ["../outside", "{0}/outside", "/outside"])
+@pytest.mark.parametrize("target", ["../pf-outside", "{0}/pf-outside", "/pf-outside"])
 def test_a_hard_link_cannot_reach_out(
     tmp_path: pathlib.Path, root: pathlib.Path, outside: pathlib.Path, target: str
 ) -> None:
     with pytest.raises(RestoreFailed):
-        tree.unpack(archive(tmp_path / "t", entry("h", tarfile.LNKTYPE, target.format(tmp_path))), str(root))
+        tree.unpack(archive(tmp_path / "t", entry("pf-h", tarfile.LNKTYPE, target.format(tmp_path))), str(root))
     assert os.lstat(outside).st_nlink == 1
 
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE])
 def test_no_device_is_made(tmp_path: pathlib.Path, root: pathlib.Path, kind: bytes) -> None:
     with pytest.raises(RestoreFailed, match="of a type that we never send"):
-        tree.unpack(archive(tmp_path / "t", entry("dev", kind)), str(root))
+        tree.unpack(archive(tmp_path / "t", entry("pf-dev", kind)), str(root))
     assert os.listdir(root) == []
 
 
 def test_an_existing_device_or_fifo_is_replaced_not_written_to(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
-    os.mkfifo(root / "f")  # opening it for writing would wait for ever
-    tree.unpack(archive(tmp_path / "t", entry("f")), str(root))
-    assert (root / "f").read_text() == "evil"
+    os.mkfifo(root / "pf-f")  # opening it for writing would wait for ever
+    tree.unpack(archive(tmp_path / "t", entry("pf-f")), str(root))
+    assert (root / "pf-f").read_text() == "evil"
 
 
 @pytest.mark.parametrize(
-    "sparse", ["4 0+99", "4 0+-1 x", "x", "", "4 -5+4", "-1 0+4", f"4 {1 << 70}+4"], ids=lambda text: text or "empty"
+    "sparse", ["4 0+99", "4 0+-1 x", "x", "", "4 -5+4", "-1 0+4", f"4 {1 << 70}+4"], ids=lambda text: text or "pf-empty"
 )
 def test_holes_that_make_no_sense(tmp_path: pathlib.Path, root: pathlib.Path, sparse: str) -> None:
     with pytest.raises(RestoreFailed):
-        tree.unpack(archive(tmp_path / "t", entry("f", sparse=sparse)), str(root))
+        tree.unpack(archive(tmp_path / "t", entry("pf-f", sparse=sparse)), str(root))
 
 
 @pytest.mark.parametrize("damage", [b"", b"no tar at all" * 100, b"\0" * 10240])
@@ -333,7 +340,7 @@ def test_what_is_no_archive(tmp_path: pathlib.Path, root: pathlib.Path, damage: 
 
 
 def test_an_archive_that_was_cut(tmp_path: pathlib.Path, root: pathlib.Path, upper: pathlib.Path) -> None:
-    (upper / "big").write_bytes(b"x" * 100_000)
+    (upper / "pf-big").write_bytes(b"x" * 100_000)
     tree.pack(str(upper), str(tmp_path / "t"))
     os.truncate(tmp_path / "t", 50_000)
     with pytest.raises(RestoreFailed):
@@ -354,7 +361,7 @@ def test_no_module_of_the_image_is_imported(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(tree, "_lay", curious)
     with pytest.raises(RestoreFailed, match="ModuleNotFoundError"):
-        tree.unpack(archive(tmp_path / "t", entry("f")), str(root))
+        tree.unpack(archive(tmp_path / "t", entry("pf-f")), str(root))
     assert not (root / "imported").exists()
 
 
@@ -365,7 +372,7 @@ def test_reading_a_large_tree_gives_signs_of_life(
     upper: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tree, "_PULSE_SECONDS", 0.0)
-    (upper / "big").write_bytes(b"x" * (5 << 20))
+    (upper / "pf-big").write_bytes(b"x" * (5 << 20))
     beats: list[int] = []
     tree.pack(str(upper), str(tmp_path / "t"), lambda: beats.append(1))
     assert len(beats) >= 5
@@ -373,7 +380,7 @@ def test_reading_a_large_tree_gives_signs_of_life(
 
 def test_reading_can_be_stopped(upper: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree, "_PULSE_SECONDS", 0.0)
-    (upper / "a").touch()
+    (upper / "pf-a").touch()
 
     def stop() -> None:
         raise Cancelled("enough")
@@ -392,7 +399,7 @@ def test_writing_can_be_stopped_and_leaves_no_process(
 
     began = time.monotonic()
     with pytest.raises(Cancelled):
-        tree.unpack(archive(tmp_path / "t", entry("f")), str(root), stop)
+        tree.unpack(archive(tmp_path / "t", entry("pf-f")), str(root), stop)
     assert time.monotonic() - began < 5
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
@@ -419,7 +426,7 @@ def test_the_upper_directory(tmp_path: pathlib.Path) -> None:
 
 
 def test_the_size_does_not_follow_links(upper: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    (tmp_path / "big").write_bytes(b"x" * (1 << 20))
-    (upper / "link").symlink_to(tmp_path / "big")
+    (tmp_path / "pf-big").write_bytes(b"x" * (1 << 20))
+    (upper / "link").symlink_to(tmp_path / "pf-big")
     (upper / "small").write_bytes(b"x")
     assert 0 < tree.size(str(upper)) < 65536
