@@ -90,7 +90,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except PodferryError as exc:
             return failed(result, exc.message, exc.remedy)
         lines = summary(report)
-        if report.outcome in _GOOD:  # a failure's lines are in its message
+        if report.outcome in _GOOD or screen.interrupted.is_set():  # a failure's lines are in its message
             screen.lines(lines)
         self._write(arguments["report"], report, screen)
         return outcome(result, plan, report, lines, check=bool(self._task.check_mode))
@@ -117,6 +117,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             own_digest=engine_digest(str(MODULE_UTILS)),
             new_run=lambda: secrets.token_hex(6),
             ready_timeout_s=float(arguments["ready_timeout"]),
+            interrupt=screen.interrupted,
         )
 
     def _write(self, path: str | None, report: Report, screen: Screen) -> None:
@@ -135,6 +136,7 @@ class Screen:
         self._display = display
         self._clock = clock
         self._begun = clock()
+        self.interrupted = threading.Event()
 
     def phase(self, name: str, node: str = "", detail: str = "") -> None:
         self._say(f"{node or 'controller':<14} {name.replace('_', ' ')}" + (f": {detail}" if detail else ""))
@@ -148,12 +150,20 @@ class Screen:
 
     def lines(self, lines: list[str]) -> None:
         for line in lines:
-            with suppress(Exception):
-                self._display.display(line)
+            self._show(line)
 
     def _say(self, text: str, color: str | None = None) -> None:
+        self._show(f"  {self._clock() - self._begun:7.2f} s  {text}", color)
+
+    def _show(self, text: str, color: str | None = None) -> None:
         with suppress(Exception):  # the process that owns the terminal may be gone
-            self._display.display(f"  {self._clock() - self._begun:7.2f} s  {text}", color=color)
+            if not self.interrupted.is_set():
+                self._display.display(text, color=color)
+                return
+            # After Ctrl-C ansible-playbook waits for us and reads no more of what we display, but what becomes of the
+            # pod is just what its user wants to know then: write to where it would have been written.
+            with open(f"/proc/{os.getppid()}/fd/1", "w", encoding="utf-8") as terminal:  # noqa: PTH123
+                terminal.write(text + "\n")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from .._kube import predicates
 from .._kube.errors import KubeError, KubeTimeout
 from .._plan.manifest import RUN_LABEL
 from .._plan.options import ARRIVAL, DELETION_COST
+from . import decided
 from .errors import NodeError, SessionLost, Unfinished
 from .patience import delete_and_wait, persist, wait_gone
 from .ports import JsonDict
@@ -135,8 +136,17 @@ def end_target(run: Run) -> None:
 
     In this order a run that ends in between is found again by its record; without one a marked pod could not restart.
     """
+    if run.report.downtime_ms is None:
+        _recall_downtime(run)
     drop_marks(run, run.plan.target_pod)
     run.target.call("finish", run=run.id, timeout_s=60.0)
+
+
+def _recall_downtime(run: Run) -> None:
+    """Nobody heard the target's ``resumed``: its journal has the number."""
+    entry = decided.entry_of(run, run.plan.target_node, "target")
+    if entry is not None and entry.get("downtime_ms") is not None:
+        run.report.downtime_ms = float(entry["downtime_ms"])
 
 
 def drop_marks(run: Run, name: str) -> None:

@@ -14,6 +14,7 @@ _FIXED_S = 0.4  # runc's and CRIU's own time for the smallest pod (DESIGN sectio
 _DUMP_BYTES_S = 300 * MIB  # 1 GiB: 3.0 s
 _RESTORE_BYTES_S = 500 * MIB  # 1 GiB: 1.8 s
 _LINK_BYTES_S = 100 * MIB  # a 1 Gbit/s link
+_VERIFY_BYTES_S = 200 * MIB  # digests on a busy machine: a ferry may be silent for as long
 _SLOWEST_LINK_BYTES_S = 2 * MIB  # deadlines only: below this a migration is given up
 _SLOWEST_WORK_BYTES_S = 20 * MIB  # deadlines only: dump and restore on a machine that is very busy
 
@@ -86,5 +87,5 @@ def deadlines(
         freeze=freeze,
         restore=min(work, inside_create),
         settle=10.0,
-        silence=3.0,
+        silence=6.0 + need_bytes / _VERIFY_BYTES_S,
     )
