@@ -82,7 +82,7 @@ def test_what_is_not_there_is_refused_before_anything_is_touched(prepared: Lab) 
 
 def test_uninstall_refuses_while_a_pod_uses_it(cluster: Cluster, plays: Plays, prepared: Lab) -> None:
     before = {node: node_state(prepared, node) for node in NODES}
-    cluster.create(workloads.counter(cluster.name("user"), "node-b"))
+    cluster.create(workloads.counter(cluster.name("user"), "node-b", runtimeClassName="podferry"))
     plays.run("uninstall").refused("node-b", "containers of the handler podferry run here")
     assert {node: node_state(prepared, node) for node in NODES} == before
     assert plays.run("bootstrap").ok().changed == 0, "the RuntimeClass is still there"

@@ -7,9 +7,9 @@ from typing import Any
 
 
 def pod(name: str, node: str, image: str, args: list[str] | None = None, **spec: Any) -> dict[str, Any]:
-    """A pod with one container `main` of the lab image `podferry-<image>`, on a given node, with the runtime class podferry.
+    """A pod with one container `main` of the lab image `podferry-<image>`, on a given node.
 
-    Anything in `spec` goes into the pod's spec; `container` (a dict) is merged into the container.
+    No runtime class: pods need no preparation to be moved. Anything in `spec` goes into the pod's spec; `container` (a dict) is merged into the container.
     """
     container: dict[str, Any] = {
         "name": "main",
@@ -24,7 +24,6 @@ def pod(name: str, node: str, image: str, args: list[str] | None = None, **spec:
         "metadata": {"name": name, "labels": {"app": name}, **spec.pop("metadata", {})},
         "spec": {
             "nodeName": node,
-            "runtimeClassName": "podferry",
             "terminationGracePeriodSeconds": 2,
             "automountServiceAccountToken": False,
             "containers": [container],
