@@ -86,7 +86,8 @@ class Cluster(ABC):
 
     def wait_ready(self, name: str) -> Obj:
         """Wait until a pod is Ready."""
-        return until(lambda: pod if (pod := self.pod(name)) and ready(pod) else None, f"{name} Ready")
+        found: Obj = until(lambda: pod if (pod := self.pod(name)) and ready(pod) else None, f"{name} Ready")
+        return found
 
     def wait_gone(self, name: str) -> None:
         """Wait until a pod is gone."""
@@ -188,7 +189,8 @@ class SimulatedCluster(Cluster):
     def call(self, function: Callable[[], Any]) -> None:
         """Run something in the API's own thread."""
         done = threading.Event()
-        self._loop.call_soon_threadsafe(lambda: (function(), done.set()))
+        self._loop.call_soon_threadsafe(function)
+        self._loop.call_soon_threadsafe(done.set)
         assert done.wait(5)
 
     def hold(self, name: str) -> None:

@@ -211,7 +211,7 @@ def test_unschedulable_is_said_and_ends(manager: Manager) -> None:
 
 def test_a_silent_node_is_lost_and_found(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, clock = manager.registry, [1000.0]
-    monkeypatch.setattr(nodes.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("podferry_standin.api.controllers.nodes.time.monotonic", lambda: clock[0])
     lifecycle = nodes.NodeLifecycle(registry)
     lifecycle.reconcile()
     for _ in range(4):
@@ -229,7 +229,7 @@ def test_a_silent_node_is_lost_and_found(manager: Manager, monkeypatch: pytest.M
 
 def test_an_api_that_stood_still_blames_no_node(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, clock = manager.registry, [1000.0]
-    monkeypatch.setattr(nodes.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("podferry_standin.api.controllers.nodes.time.monotonic", lambda: clock[0])
     lifecycle = nodes.NodeLifecycle(registry)
     lifecycle.reconcile()
     clock[0] += 60

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from podferry_standin.api import tables
+from podferry_standin.api.resources import PODS
 from podferry_standin.kubelet import logs, status, volumes
 from podferry_standin.kubelet.config import quantity
 from podferry_standin.kubelet.states import CREATED, EXITED, RUNNING
@@ -140,12 +141,12 @@ def test_quantities() -> None:
 
 
 def test_columns() -> None:
-    pod = {
+    pod: Obj = {
         "metadata": {"name": "p", "creationTimestamp": None},
         "spec": {"containers": [SPEC]},
         "status": built(current=attempt(RUNNING)),
     }
-    made = tables.table(tables.Resource("", "v1", "pods", "Pod"), [pod], "1")
+    made = tables.table(PODS, [pod], "1")
     cells = dict(zip((column["name"] for column in made["columnDefinitions"]), made["rows"][0]["cells"], strict=True))
     assert (cells["Ready"], cells["Status"], cells["Restarts"], cells["IP"]) == ("1/1", "Running", 0, "10.1.1.1")
     pod["metadata"]["deletionTimestamp"] = "x"
