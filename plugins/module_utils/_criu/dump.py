@@ -19,6 +19,8 @@ from .environment import environment
 from .log import explain
 
 DUMP_LOG = "dump.log"
+STOP_SECONDS = 30.0
+"""How long a dump that nobody wants any more may take to end by itself."""
 
 
 def argv(container: Container, images: str, work: str, tcp: str) -> list[str]:
@@ -73,7 +75,7 @@ class Dump:
     def stop(self) -> None:
         """Let a dump that nobody wants any more come to its end: a dump that is killed leaves CRIU's parasite behind."""
         try:
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

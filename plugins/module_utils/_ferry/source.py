@@ -22,12 +22,12 @@ from .._common.errors import (
     StateConflict,
     TargetGaveUp,
 )  # fmt: skip
-from .._criu.dump import DUMP_LOG, Dump, log_tail
+from .._criu.dump import DUMP_LOG, STOP_SECONDS, Dump, log_tail
 from .._runtime import container as containers
 from .._runtime import oci, quota
 from .._runtime.inspect import established_connections, foreign_processes
 from .._runtime.process import Runner
-from . import logs, thaw, tls, tree
+from . import deadman, logs, thaw, tls, tree
 from .base import Ferry
 from .control import Message, Peer, Server
 from .link import Link, clock_offset
@@ -202,6 +202,7 @@ class SourceFerry(Ferry):
         """Freeze all containers, without guests from ``kubectl exec`` or an exec probe in them."""
         self.enter("freeze")
         self._freeze_deadline = time.monotonic() + self.deadlines.freeze
+        deadman.within(self.deadlines.freeze + deadman.MARGIN)
         # Entered before it is done: whoever puts it back must know even if we die in between.
         quotas = {path: value for item in self._containers for path, value in quota.read(item.pid).items()}
         for attempt in range(_FOREIGN_TRIES):
@@ -301,6 +302,7 @@ class SourceFerry(Ferry):
         self._verify_still()
         self._during_transfer()  # a target that gave up or went away meanwhile is no reason for doubt yet
         self._cancellable = False
+        deadman.within(self.deadlines.settle + deadman.MARGIN)
         self.journal.write("go_given")
         self._word_out = True
         self.peer().send("go")
@@ -321,6 +323,7 @@ class SourceFerry(Ferry):
         peer, request = self._relinquish
         self._verify_still()
         self._cancellable = False
+        deadman.within(self.deadlines.settle + deadman.MARGIN)
         self.journal.write("go_given")
         self._word_out = True
         self.peer().send("relinquish")
@@ -346,6 +349,7 @@ class SourceFerry(Ferry):
     def _end_badly(self, error: PodferryError) -> None:
         """Before the commit: the source runs on, first of all."""
         error.phase = error.phase or self.phases.current
+        deadman.within(STOP_SECONDS + 2 * deadman.MARGIN)
         for dump in self._dumps:
             dump.stop()
         running = self._thaw()

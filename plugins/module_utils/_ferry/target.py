@@ -33,7 +33,7 @@ from .._runtime import container as containers
 from .._runtime import oci, quota
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
-from . import logs, paths, tls, tree
+from . import deadman, logs, paths, tls, tree
 from .arrival import arm, give_up
 from .base import Ferry
 from .control import Message, Peer, Server
@@ -296,6 +296,7 @@ class TargetFerry(Ferry):
         if not self.record.move("armed", "going"):
             raise Cancelled("the arrival was given up before the go came")
         self._committed = True
+        deadman.within(self.deadlines.settle + deadman.MARGIN)
         downtime = self._let_go()
         self._tell_source("resumed", downtime_ms=downtime)
         self._resumed(downtime)
@@ -309,6 +310,7 @@ class TargetFerry(Ferry):
         if not self.record.move("armed", "going"):
             raise Cancelled("the arrival was given up before the source was")
         self._committed = True
+        deadman.within(self.deadlines.claim + self.deadlines.restore + 2 * deadman.MARGIN)
         self._tell_source("relinquished")
         self.enter("wait_for_successor")
         self._wait_for_gates()
@@ -323,6 +325,7 @@ class TargetFerry(Ferry):
             self._armed = True
             self.record.move("armed", "going")
         self._committed = True
+        deadman.within(self.deadlines.claim + self.deadlines.restore + 2 * deadman.MARGIN)
         self._wait_for_gates()
         self._restore_all()
         self._resumed(self._let_go())

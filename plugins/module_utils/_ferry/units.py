@@ -27,6 +27,7 @@ def start(paths: RunPaths, role: str, runner: Runner) -> Client:
         [
             "systemd-run", f"--unit={unit}", "--collect", "--quiet", "--service-type=exec",
             f"--description=podferry {role} of run {paths.run}",
+            "--property=NotifyAccess=main", "--property=WatchdogSignal=SIGKILL",
             "--property=KillMode=control-group", "--property=TimeoutStopSec=5s", "--property=LimitNOFILE=65536",
             f"--property=ExecStopPost={NODE} guard {paths.run} {role}",
             "--", NODE, "serve", paths.run, role,
