@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from . import discovery, errors, nodeproxy, scale, tables, tokens
+from . import discovery, errors, nodeproxy, protobuf, scale, tables, tokens
 from .controllers import Manager
 from .registry import Registry
 from .resources import BY_NAME, BY_PATH, Resource
@@ -252,6 +252,8 @@ async def _body(request: web.Request, *, optional: bool = False, patch: bool = F
     raw = await request.read()
     if not raw and optional:
         return {}
+    if request.content_type == protobuf.CONTENT_TYPE:
+        return protobuf.decode(raw)
     if not patch and request.content_type not in (_JSON, "application/octet-stream", "text/plain"):
         message = f"the body of the request was in an unknown format - accepted media types include: {_JSON}"
         raise errors.ApiError(415, "UnsupportedMediaType", message)
