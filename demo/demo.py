@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kubernetes.client import ApiException
+
 from e2e.support import ticks, workloads
 from e2e.support.cluster import Cluster
 from e2e.support.lab import Lab
@@ -54,8 +56,8 @@ def watch(cluster: Cluster, name: str, stop: threading.Event) -> None:
                 f"    {name} on {cluster.node(name)}: tick {seen[-1].number}" if seen else f"    {name}: no tick yet",
                 flush=True,
             )
-        except Exception as error:  # noqa: BLE001 - a pod that keeps its name is not there for a moment
-            print(f"    {name}: {type(error).__name__}", flush=True)
+        except (ApiException, AssertionError):  # it keeps its name: for a moment neither node's pod has a log to show
+            print(f"    {name}: between the nodes", flush=True)
 
 
 def show(log: str, report: dict[str, Any]) -> bool:
@@ -134,7 +136,7 @@ def main() -> int:
     print(
         f"Move it back:     ansible-playbook -i inventories/lab playbooks/migrate.yml -e pod={arrived} -e target=node-a"
     )
-    print("Take it away:     demo/run down")
+    print(f"Take it away:     {here}demo/run down")
     return 0 if good else 1
 
 
