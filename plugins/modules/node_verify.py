@@ -12,6 +12,8 @@ version_added: 0.1.0
 description:
   - Starts a small counting process in a container of its own, freezes and dumps it, kills it, restores it so that it stands frozen, checks
     that it stands, thaws it, and checks that it counts on with the very next number.
+  - A second one does the same with a listening TCP and a UDP socket. When only that one fails, the module warns: pods without network
+    sockets can move (Linux 6.16 and later with CRIU before 4.2).
   - It goes the way of a migrated pod, with the installed action script and the OCI runtime of the node, but without the container runtime
     and without the cluster. Nothing of it is left on the node.
 extends_documentation_fragment:
@@ -69,6 +71,11 @@ proof:
     ticks:
       description: How far the process counted before the freeze, and how far after the thaw.
       type: dict
+network_sockets:
+  description: The same, of the process with network sockets; with V(ok) false and the reason when it failed.
+  returned: success
+  type: dict
+  sample: {ok: false, reason: "CRIU could not dump container verify: ..."}
 features:
   description: What CRIU says of optional features of itself and of the kernel.
   returned: success
@@ -85,6 +92,7 @@ phase:
 """
 
 import os
+import sys
 import typing as t
 import uuid
 
@@ -116,17 +124,37 @@ def requirements(found: dict[str, t.Any]) -> None:
         raise PodferryError("podferry's code is not installed", BOOTSTRAP, "facts")
 
 
+def new_folder(module: AnsibleModule) -> str:
+    """Return the folder of one proof."""
+    return os.path.join(module.params["path"], f"verify-{uuid.uuid4().hex[:12]}")
+
+
+def sockets(module: AnsibleModule, tools: proof.Tools) -> dict[str, t.Any]:
+    """Prove a process with network sockets, too; that it fails is worth a warning."""
+    command = proof.counter_with_sockets(sys.executable)
+    if command is None:
+        return {"ok": None, "reason": f"{sys.executable} is outside of the system's folders"}
+    try:
+        with proof.Proof(tools, new_folder(module), command) as attempt:
+            return {"ok": True, **attempt.run()}
+    except PodferryError as error:
+        remedy = "Linux 6.16 and later need CRIU 4.2 or later for them."
+        module.warn(f"pods with network sockets cannot leave this node: {error.message}. {remedy}")
+        return {"ok": False, "reason": error.message, "phase": error.phase, "remedy": remedy}
+
+
 def verify(module: AnsibleModule) -> dict[str, t.Any]:
     """Prove the node."""
     found = facts.collect(process.run)
     requirements(found)
     runtime, criu = found["runtime"], found["criu"]["path"]
     result: dict[str, t.Any] = {"changed": False, "facts": found, "features": proof.features(criu), "proof": None}
+    result["network_sockets"] = None
     if not module.check_mode:
         tools = proof.Tools(runtime["runc"]["path"], criu, ACTION, runtime["cgroup_driver"] == "systemd")
-        folder = os.path.join(module.params["path"], f"verify-{uuid.uuid4().hex[:12]}")
-        with proof.Proof(tools, folder) as attempt:
+        with proof.Proof(tools, new_folder(module)) as attempt:
             result["proof"] = attempt.run()
+        result["network_sockets"] = sockets(module, tools)
     return result
 
 

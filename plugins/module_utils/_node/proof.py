@@ -33,7 +33,19 @@ from .._runtime.container import Container
 FEATURES = ("mem_dirty_track", "uffd", "timens", "pidfd_store", "network_lock_nftables", "pagemap_scan")
 """What ``criu check --feature`` is asked; none of them is needed for a plain migration."""
 
-_COUNTER = "exec 3>>/proof/ticks; n=0; while :; do n=$((n+1)); echo $n >&3; sleep 0.01; done"
+COUNTER = ("/bin/sh", "-c", "exec 3>>/proof/ticks; n=0; while :; do n=$((n+1)); echo $n >&3; sleep 0.01; done")
+"""A shell and its children."""
+
+_COUNTER_WITH_SOCKETS = """
+import socket, time
+sockets = [socket.create_server(("0.0.0.0", 7777)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)]
+sockets[1].bind(("0.0.0.0", 7777))
+with open("/proof/ticks", "a") as out:
+    for number in range(1, 1 << 30):
+        print(number, file=out, flush=True)
+        time.sleep(0.01)
+"""
+
 _HOST_FOLDERS = ("usr", "bin", "sbin", "lib", "lib64", "lib32")
 _NAMESPACES = ("pid", "ipc", "uts", "mount", "network")
 _SETTLE_SECONDS = 0.1
@@ -53,7 +65,16 @@ class Tools:
     """Whether cgroups are made by systemd, as the container runtime has it."""
 
 
-def bundle_config(folder: str, identifier: str, systemd_cgroup: bool, host_root: str = "/") -> dict[str, t.Any]:
+def counter_with_sockets(python: str) -> tuple[str, ...] | None:
+    """Return a counter that also listens on TCP and UDP, or None when the container would not see this Python."""
+    program = os.path.realpath(python)
+    seen = program.startswith(tuple(f"/{name}/" for name in _HOST_FOLDERS))
+    return (program, "-I", "-S", "-c", _COUNTER_WITH_SOCKETS) if seen else None
+
+
+def bundle_config(
+    folder: str, identifier: str, systemd_cgroup: bool, command: t.Sequence[str] = COUNTER, host_root: str = "/"
+) -> dict[str, t.Any]:
     """Return config.json of the proof's container: the host's programs, read-only, and one writable folder."""
     mounts: list[dict[str, t.Any]] = [
         {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -71,7 +92,7 @@ def bundle_config(folder: str, identifier: str, systemd_cgroup: bool, host_root:
         "process": {
             "terminal": False,
             "user": {"uid": 0, "gid": 0},
-            "args": ["/bin/sh", "-c", _COUNTER],
+            "args": list(command),
             "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
             "cwd": "/",
             "noNewPrivileges": True,
@@ -113,10 +134,12 @@ class Proof:
     """One proof. Use it once, as a context manager: leaving it removes everything.
 
     :param folder: where it works; made here, on tmpfs, for root only.
+    :param command: what runs in the container: it writes 1, 2, 3 … to /proof/ticks.
     """
 
-    def __init__(self, tools: Tools, folder: str) -> None:
+    def __init__(self, tools: Tools, folder: str, command: t.Sequence[str] = COUNTER) -> None:
         self._tools = tools
+        self._command = command
         self._folder = folder
         token = os.path.basename(folder)
         self._source = f"{token}-source"
@@ -255,7 +278,7 @@ class Proof:
         return os.path.join(self._folder, name)
 
     def _write_bundle(self, identifier: str, name: str) -> dict[str, t.Any]:
-        config = bundle_config(self._folder, identifier, self._tools.systemd_cgroup)
+        config = bundle_config(self._folder, identifier, self._tools.systemd_cgroup, self._command)
         write_json(os.path.join(self._bundle(name), "config.json"), config)
         return config
 

@@ -26,7 +26,7 @@ def merged_host(tmp_path: Path) -> Path:
 
 def test_the_host_is_read_only_in_the_container(merged_host: Path) -> None:
     (merged_host / "sbin").mkdir()
-    config = proof.bundle_config("/f", "verify-1-source", False, str(merged_host))
+    config = proof.bundle_config("/f", "verify-1-source", False, host_root=str(merged_host))
     binds = {mount["destination"]: mount for mount in config["mounts"] if mount["type"] == "bind"}
     assert set(binds) == {"/usr", "/sbin", "/proof"}
     assert all("ro" in mount["options"] for name, mount in binds.items() if name != "/proof")
@@ -55,6 +55,16 @@ def test_every_namespace_is_its_own() -> None:
     namespaces = proof.bundle_config("/f", "x", False)["linux"]["namespaces"]
     assert {entry["type"] for entry in namespaces} == {"pid", "ipc", "uts", "mount", "network"}
     assert not any("path" in entry for entry in namespaces)
+
+
+def test_the_counter_with_sockets_needs_a_python_that_the_container_sees(tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.touch()
+    assert proof.counter_with_sockets(str(python)) is None
+    command = proof.counter_with_sockets("/usr/bin/no-such-python3")
+    assert command is not None
+    assert proof.bundle_config("/f", "x", False, command)["process"]["args"] == list(command)
+    compile(command[-1], "counter", "exec")
 
 
 def test_a_half_written_line_is_no_tick() -> None:
