@@ -63,6 +63,7 @@ class Migration:
         begun = datetime.datetime.fromtimestamp(self._tools.wall(), datetime.UTC).isoformat(timespec="milliseconds")
         self._tools.reporter.phase("preflight")
         under_way: tuple[str, ...] = ()
+        finished: Report | None = None
         question, left = self._look()
         for _round in range(_ROUNDS):
             if not left:
@@ -72,11 +73,15 @@ class Migration:
                 report.started_at = begun
                 if report.outcome == "in_doubt" or self._answers(report, question):
                     return None, report
+                if report.outcome == "finished":
+                    finished = report
             if under_way:
                 break
             question, left = self._look()
         plan, report, target_node = self._decide(question, under_way)
         report.started_at = begun
+        if plan.decision == "already_there" and finished is not None and finished.target.pod == plan.target_pod:
+            return None, finished  # asked for by its owner or a label: this run has brought it there after all
         if plan.decision == "move":
             self._carry(plan, report, question.pod, target_node)
         return plan, report
