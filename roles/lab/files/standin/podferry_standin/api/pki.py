@@ -2,7 +2,8 @@
 """The lab's certificate authority: made once with openssl(1), in a directory only root reads.
 
 Files: ca.crt ca.key, apiserver.{crt,key} (server, and client towards kubelets), admin.{crt,key},
-kubelet-NAME.{crt,key} (server and client), token.key.
+kubelet-NAME.{crt,key} (server and client), token.secret; and the configurations that carry them to the machines:
+apiserver.json and kubelet-NAME.json.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def make(directory: Path, server_addresses: list[str], nodes: dict[str, str]) ->
     }
     for name, (subject, names) in wanted.items():
         changed = _certificate(directory, name, subject, names) or changed
-    if not (directory / "token.key").exists():
-        _private(directory / "token.key", secrets.token_bytes(32))
+    if not (directory / "token.secret").exists():
+        _private(directory / "token.secret", secrets.token_hex(32).encode())
         changed = True
     return changed
 
@@ -130,6 +131,30 @@ def _private(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def write_configurations(directory: Path, api: str, runtime: str, nodes: dict[str, str]) -> bool:
+    """Write what each machine needs into one file; True if one changed."""
+
+    def identity(name: str) -> dict[str, str]:
+        files = {"ca": "ca.crt", "certificate": f"{name}.crt", "key": f"{name}.key"}
+        return {key: (directory / file).read_text() for key, file in files.items()}
+
+    wanted = {"apiserver": {**identity("apiserver"), "token_key": (directory / "token.secret").read_text()}}
+    for name, address in nodes.items():
+        known = {"node": name, "address": address, "api": api, "runtime": runtime}
+        wanted[f"kubelet-{name}"] = {**identity(f"kubelet-{name}"), **known}
+    changed = False
+    for name, content in wanted.items():
+        changed = _write(directory / f"{name}.json", json.dumps(content, indent=2) + "\n") or changed
+    return changed
+
+
+def _write(path: Path, text: str) -> bool:
+    if path.exists() and path.read_text() == text:
+        return False
+    _private(path, text.encode())
+    return True
+
+
 def kubeconfig(directory: Path, server: str, user: str = "admin") -> str:
     """A kubeconfig (JSON is YAML) with everything embedded."""
 
@@ -158,11 +183,7 @@ def kubeconfig(directory: Path, server: str, user: str = "admin") -> str:
 
 def write_kubeconfig(path: Path, directory: Path, server: str) -> bool:
     """Write the administrator's kubeconfig; True if it changed."""
-    text = kubeconfig(directory, server)
-    if path.exists() and path.read_text() == text:
-        return False
-    _private(path, text.encode())
-    return True
+    return _write(path, kubeconfig(directory, server))
 
 
 def main() -> None:
@@ -173,8 +194,12 @@ def main() -> None:
     parser.add_argument("--node", action="append", default=[], metavar="NAME=ADDRESS")
     parser.add_argument("--server", required=True, help="the URL in the kubeconfig")
     parser.add_argument("--kubeconfig", type=Path, required=True)
+    parser.add_argument("--api", required=True, help="the URL for the nodes")
+    parser.add_argument("--runtime", required=True, help="the nodes' CRI endpoint")
     options = parser.parse_args()
-    changed = make(options.directory, options.address, dict(item.split("=", 1) for item in options.node))
+    nodes = dict(item.split("=", 1) for item in options.node)
+    changed = make(options.directory, options.address, nodes)
+    changed = write_configurations(options.directory, options.api, options.runtime, nodes) or changed
     changed = write_kubeconfig(options.kubeconfig, options.directory, options.server) or changed
     print("changed" if changed else "ok")
 

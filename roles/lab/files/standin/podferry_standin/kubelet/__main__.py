@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .. import tls
 from .apiclient import Api, ApiError
 from .config import Config
 from .cri import Cri, CriError
@@ -32,7 +33,7 @@ class Kubelet:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.api = Api(config.api, config.ca, config.certificate, config.key)
+        self.api = Api(config.api, tls.client(config.ca, config.certificate, config.key))
         self.cri = Cri(config.runtime, config.runtime_request_timeout)
         self.events = Recorder(self.api, config.node)
         self._workers: dict[str, PodWorker] = {}
@@ -43,9 +44,8 @@ class Kubelet:
 
     def run(self) -> None:
         """Until the process is stopped. Pods keep running then, as with a real kubelet."""
-        name = self._runtime_name()
-        self._node = Node(self.config, self.api, self.cri, self.events, name)
-        NodeReporter(self.config, self.api, self.cri, self.events).start()
+        NodeReporter(self.config, self.api, self.cri, self.events).start()  # also says that the runtime is not there
+        self._node = Node(self.config, self.api, self.cri, self.events, self._runtime_name())
         threading.Thread(target=serve(self.config, self.cri).serve_forever, name="server", daemon=True).start()
         threading.Thread(target=self._follow_runtime, name="runtime", daemon=True).start()
         self._follow_pods()
@@ -168,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="podferry-standin-kubelet", description="A stand-in for the kubelet in podferry's lab"
     )
-    parser.add_argument("--config", type=Path, default=Path("/etc/podferry-standin/kubelet.json"))
+    parser.add_argument("--config", type=Path, default=Path("/etc/podferry-standin.json"))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     Kubelet(Config.read(parser.parse_args().config)).run()
 

@@ -28,11 +28,10 @@ class ApiError(Exception):
 class Api:
     """A client with the node's certificate; one connection a thread."""
 
-    def __init__(self, server: str, ca: str, certificate: str, key: str) -> None:
+    def __init__(self, server: str, tls: ssl.SSLContext) -> None:
         parts = urllib.parse.urlsplit(server)
         self._host, self._port = parts.hostname or "", parts.port or 443
-        self._tls = ssl.create_default_context(cafile=ca)
-        self._tls.load_cert_chain(certificate, key)
+        self._tls = tls
         self._local = threading.local()
 
     def _connect(self, timeout: float) -> http.client.HTTPSConnection:

@@ -14,7 +14,7 @@ Obj = dict[str, Any]
 
 @dataclass(frozen=True)
 class Config:
-    """Read from one JSON file; times in seconds."""
+    """Read from one JSON file; times in seconds, ca, certificate and key as PEM."""
 
     node: str
     address: str

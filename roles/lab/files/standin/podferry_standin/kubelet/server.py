@@ -13,6 +13,7 @@ import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from .. import tls
 from . import logs
 from .config import Config
 from .cri import Cri, CriError
@@ -173,10 +174,8 @@ def _status(message: str) -> Obj:
 
 def serve(config: Config, cri: Cri) -> ThreadingHTTPServer:
     """A server that is ready to ``serve_forever``."""
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=config.ca)
-    tls.load_cert_chain(config.certificate, config.key)
-    tls.verify_mode = ssl.CERT_OPTIONAL
-    handler = type("BoundHandler", (Handler,), {"config": config, "cri": cri, "tls": tls})
+    server_tls = tls.server(config.ca, config.certificate, config.key)
+    handler = type("BoundHandler", (Handler,), {"config": config, "cri": cri, "tls": server_tls})
     server = _Server(("", config.port), handler)
     server.daemon_threads = True
     return server
