@@ -119,8 +119,9 @@ class Cluster:
 
     def moved(self, source: str) -> str:
         """The name of the pod that was made from `source`: a twin that carries podferry.live/moved-from, or the same name."""
+        wanted = f"{self.namespace}/{source}"
         for pod in self.pods():
-            if pod["metadata"].get("annotations", {}).get("podferry.live/moved-from", "").split("/")[-1] == source:
+            if pod["metadata"].get("annotations", {}).get("podferry.live/moved-from", "").split(" ")[0] == wanted:
                 name: str = pod["metadata"]["name"]
                 if name not in self.created:
                     self.created.append(name)
