@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests and waits against an API that answers as recorded, goes away, and comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.podferry.live.plugins.module_utils._kube import predicates
+from ansible_collections.podferry.live.plugins.module_utils._kube.cluster import Cluster
+from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeTimeout, KubeUnavailable
+from doubles import objects
+
+FACTS = Path(__file__).resolve().parents[5] / "tests/fixtures/kubernetes-facts"
+Step = Callable[[], Any]
+
+
+class Rest:
+    """Answers from a script; ``None`` stands for 404."""
+
+    def __init__(self, answers: list[Any], streams: list[list[Any]] | None = None) -> None:
+        self.answers = answers
+        self.streams = streams or []
+        self.requests: list[tuple[str, str, Mapping[str, Any] | None, Mapping[str, Any] | None]] = []
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Any = None,
+        body: Any = None,
+        content_type: str = "",
+        timeout_s: float = 0,
+    ) -> Any:
+        self.requests.append((method, path, query, body))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is None:
+            raise KubeError(404, "NotFound", "not found")
+        return answer
+
+    def stream(self, path: str, *, query: Any, timeout_s: float) -> Iterator[Any]:
+        self.requests.append(("WATCH", path, query, None))
+        assert 0 < timeout_s <= 21
+        for event in self.streams.pop(0) if self.streams else []:
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.1
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def cluster(rest: Rest) -> Cluster:
+    clock = Clock()
+    return Cluster(rest, clock=clock, sleep=clock.sleep)  # type: ignore[arg-type]
+
+
+def pod(ready: bool, version: str = "10") -> Any:
+    made = objects.pod(change={"metadata": {"resourceVersion": version}})
+    made["status"] = objects.running_status(ready)
+    return made
+
+
+def is_ready(seen: Mapping[str, Any] | None) -> bool:
+    return seen is not None and predicates.ready(seen)
+
+
+def test_watch_goes_on_from_the_version_that_was_read() -> None:
+    rest = Rest([pod(False, "7")], [[{"type": "MODIFIED", "object": pod(True)}]])
+    assert cluster(rest).wait_pod("default", "counter", is_ready, timeout_s=10) is not None
+    method, _path, query, _body = rest.requests[-1]
+    assert query is not None
+    assert (method, query["resourceVersion"], query["fieldSelector"]) == ("WATCH", "7", "metadata.name=counter")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"type": "ERROR", "object": {"code": 410, "reason": "Expired", "message": "too old resource version"}},
+        KubeUnavailable("connection reset"),
+        KubeError(503, "ServiceUnavailable", "starting"),
+    ],
+    ids=["410", "reset", "503"],
+)
+def test_waiting_survives(trouble: Any) -> None:
+    rest = Rest([pod(False), pod(True)], [[trouble]])
+    assert is_ready(cluster(rest).wait_pod("default", "counter", is_ready, timeout_s=60))
+
+
+def test_waiting_survives_an_api_that_is_away() -> None:
+    rest = Rest([KubeUnavailable("refused"), KubeUnavailable("refused"), pod(True)])
+    assert is_ready(cluster(rest).wait_pod("default", "counter", is_ready, timeout_s=60))
+
+
+def test_a_closed_watch_is_opened_again_and_others_pods_do_not_count() -> None:
+    other = objects.pod("other")
+    rest = Rest([pod(False)], [[], [{"type": "DELETED", "object": other}, {"type": "MODIFIED", "object": pod(True)}]])
+    assert is_ready(cluster(rest).wait_pod("default", "counter", is_ready, timeout_s=60))
+
+
+def test_gone() -> None:
+    rest = Rest([pod(True)], [[{"type": "DELETED", "object": pod(True)}]])
+    assert cluster(rest).wait_pod("default", "counter", lambda seen: seen is None, timeout_s=10) is None
+
+
+def test_a_timeout_says_what_is_wrong_and_what_was_seen() -> None:
+    waiting = pod(False)
+    waiting["status"]["containerStatuses"][0]["state"] = {
+        "waiting": {"reason": "ImagePullBackOff", "message": "no such image"}
+    }
+    with pytest.raises(KubeTimeout, match="ImagePullBackOff no such image after 5 s") as caught:
+        cluster(Rest([waiting])).wait_pod("default", "counter", is_ready, timeout_s=5)
+    assert caught.value.last == waiting
+
+
+def test_a_plain_no_is_not_waited_for() -> None:
+    with pytest.raises(KubeError, match="forbidden"):
+        cluster(Rest([KubeError(403, "Forbidden", "forbidden")])).wait_pod("default", "counter", is_ready, timeout_s=60)
+
+
+def test_delete_names_the_pod_it_means() -> None:
+    rest = Rest([{}])
+    assert cluster(rest).delete_pod("default", "counter", uid="u1", grace_s=0)
+    body = rest.requests[0][3]
+    assert body is not None
+    assert (body["preconditions"], body["gracePeriodSeconds"]) == ({"uid": "u1"}, 0)
+
+
+@pytest.mark.parametrize("status", [404, 409])
+def test_another_pod_of_that_name_is_not_deleted(status: int) -> None:
+    assert not cluster(Rest([KubeError(status, "x", "x")])).delete_pod("default", "counter", uid="u1", grace_s=0)
+
+
+def test_dry_run_is_the_servers() -> None:
+    rest = Rest([{}])
+    cluster(rest).create_pod("default", {"metadata": {"name": "x"}}, dry_run=True)
+    query = rest.requests[0][2]
+    assert query is not None
+    assert query["dryRun"] == "All"
+
+
+def test_an_event_never_fails() -> None:
+    cluster(Rest([KubeUnavailable("away")])).pod_event(objects.pod(), reason="Migrated", message="x")
+
+
+# -- predicates over recorded pods ------------------------------------------------------------------------------------
+
+
+def recorded(label: str) -> Any:
+    entries = json.loads((FACTS / "single_pod.json").read_text())
+    return next(e for e in entries if e["label"] == label)["body"]
+
+
+def test_a_frozen_source_still_reads_ready() -> None:
+    frozen = recorded("get source pod while frozen")
+    assert predicates.running(frozen)
+    assert predicates.ready(frozen)
+
+
+def test_a_deleted_pod_is_terminating_and_not_ready() -> None:
+    deleted = recorded("exec-less delete source")
+    assert predicates.terminating(deleted)
+    assert not predicates.ready(deleted)
+
+
+def test_ids_address_and_handlers() -> None:
+    running = recorded("get pod running")
+    (container_id,) = predicates.container_ids(running).values()
+    assert container_id.startswith("containerd://")
+    assert len(predicates.bare_id(container_id)) == 64
+    node = recorded("get node")
+    assert predicates.node_ready(node)
+    assert predicates.internal_ip(node) == "10.99.0.11"
+    assert predicates.handlers_of(node) == ["", "runc"]
+
+
+def test_the_replicaset_owns_what_it_adopted() -> None:
+    entries = json.loads((FACTS / "deployment_adopt.json").read_text())
+    source = next(e for e in entries if e["label"] == "set pod-deletion-cost on source B")["body"]
+    assert predicates.owned_by(source, "92c37636-0bf3-41eb-901c-e3cb1447910b")
+    assert not predicates.owned_by(source, "another")
