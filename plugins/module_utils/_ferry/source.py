@@ -299,11 +299,11 @@ class SourceFerry(Ferry):
         self.enter("restore")
         ready = self._expect("ready", self._remaining())
         self.enter("commit")
-        self._verify_still()
         self._during_transfer()  # a target that gave up or went away meanwhile is no reason for doubt yet
         self._cancellable = False
         deadman.within(self.deadlines.settle + deadman.MARGIN)
         self.journal.write("go_given")
+        self._verify_still()  # the last thing before the word: a source that somebody thawed must not have a copy
         self._word_out = True
         self.peer().send("go")
         answer = self._expect("resumed", self.deadlines.settle)
@@ -321,10 +321,10 @@ class SourceFerry(Ferry):
             self._during_transfer()
             self.peer().readable(0.02, self.server.wake)
         peer, request = self._relinquish
-        self._verify_still()
         self._cancellable = False
         deadman.within(self.deadlines.settle + deadman.MARGIN)
         self.journal.write("go_given")
+        self._verify_still()
         self._word_out = True
         self.peer().send("relinquish")
         self._expect("relinquished", self.deadlines.settle)
