@@ -18,7 +18,6 @@ class FakeCgroup:
         self.usage = 1
         self.refuses = 0
         """How many orders to thaw it refuses from now on."""
-        self.ran_before_death = False
 
     @property
     def runs(self) -> bool:
@@ -48,10 +47,9 @@ class FakeCgroup:
         if self.refuses:
             self.refuses -= 1
             raise FreezeFailed(f"{self.path} stays frozen after being thawed")
-        if self.is_frozen:
+        if self.is_frozen and self.alive:
             self.thaws += 1
-            if self.alive:
-                self.usage += 1
+            self.usage += 1
         self.is_frozen = False
 
     def kill(self, timeout: float = 10.0) -> None:
