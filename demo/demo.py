@@ -130,12 +130,10 @@ def main() -> int:
     say("Its ticks around the switchover")
     arrived = cluster.moved(name)
     good = show(cluster.logs(arrived), json.loads(report.read_text()) if report.exists() else {})
-    print(
-        f"\nThe lab stays up: KUBECONFIG={lab.kubeconfig}; ssh -F {lab.ssh_config} node-a; the whole report: {report}"
-    )
-    print(
-        f"Move it back:     ansible-playbook -i inventories/lab playbooks/migrate.yml -e pod={arrived} -e target=node-a"
-    )
+    here = "" if lab.name == "podferry" else f"PODFERRY_LAB={lab.name} "
+    back = f"-e pod={arrived} -e target=node-a"
+    print(f"\nThe lab stays up: KUBECONFIG={lab.kubeconfig}; ssh -F {lab.ssh_config} node-a; report: {report}")
+    print(f"Move it back:     {here}ansible-playbook -i inventories/lab playbooks/migrate.yml {back}")
     print(f"Take it away:     {here}demo/run down")
     return 0 if good else 1
 
