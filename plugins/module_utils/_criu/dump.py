@@ -9,16 +9,22 @@ The container keeps standing: CRIU leaves a cgroup that it found frozen frozen (
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
+import time
 import typing as t
 
 from .._common.errors import DumpFailed
 from .._runtime.container import Container
 from .environment import environment
+from .hold import Hold, can_hold
 from .log import explain
 
 DUMP_LOG = "dump.log"
+DESCRIPTORS = "descriptors.json"
+"""Written by runc before it calls CRIU, read by its restore before it calls CRIU."""
 STOP_SECONDS = 30.0
 """How long a dump that nobody wants any more may take to end by itself."""
 
@@ -39,6 +45,9 @@ def argv(container: Container, images: str, work: str, tcp: str) -> list[str]:
     return [*words, container.id]
 
 
+_REPORT = "This is a defect of podferry: please report it with the runtime's version."
+
+
 class Dump:
     """A dump under way: a child process, so that its files can travel while they grow."""
 
@@ -47,33 +56,82 @@ class Dump:
         os.makedirs(work, mode=0o700, exist_ok=True)
         self._name = container.name
         self._work = work
-        with open(os.path.join(work, "checkpoint.out"), "w", encoding="utf-8") as output:
-            self._process = subprocess.Popen(
-                argv(container, images, work, tcp),
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment(work),
-            )  # fmt: skip
+        env = environment(work)
+        self._hold: Hold | None = None
+        if can_hold(container.runtime):
+            self._hold = Hold(work)
+            env = self._hold.environment(env)
+        self._argv = argv(container, images, work, tcp)
+        self._env = env
+        self._process: subprocess.Popen[bytes] | None = None
 
-    @property
-    def pid(self) -> int:
-        """The runtime's process."""
-        return self._process.pid
+    def get_ready(self, timeout: float) -> None:
+        """Start the runtime and let it come as far as CRIU, while the container still runs. ``timeout`` in seconds.
+
+        Without a hold (a runtime that we cannot stop there) nothing is started yet.
+
+        :raises DumpFailed: the runtime ended, or did not come so far.
+        """
+        if self._hold is None:
+            return
+        self._start()
+        deadline = time.monotonic() + timeout
+        while not self._hold.reached():
+            if not self.running():
+                self.finish()
+                raise DumpFailed(f"the runtime dumped container {self._name} before it was frozen", _REPORT)
+            if time.monotonic() > deadline:
+                raise DumpFailed(
+                    f"the runtime did not call CRIU for container {self._name} within {timeout:g} s", _REPORT
+                )
+            time.sleep(0.001)
+
+    def begin(self) -> None:
+        """Dump: the container stands frozen now."""
+        if self._hold is None:
+            self._start()
+            return
+        while not self._hold.release():
+            if not self.running():
+                return  # finish() says why
+            time.sleep(0.0005)
+        self._hold = None
+
+    def _start(self) -> None:
+        with open(os.path.join(self._work, "checkpoint.out"), "w", encoding="utf-8") as output:
+            self._process = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._env,
+                start_new_session=True,  # so that what is held can be ended with it
+            )
 
     def running(self) -> bool:
         """Whether it goes on."""
-        return self._process.poll() is None
+        return self._process is not None and self._process.poll() is None
 
     def finish(self) -> None:
         """Wait for the end.
 
         :raises DumpFailed: the dump cannot be used; CRIU's own words are in the message.
         """
-        code = self._process.wait()
+        code = self._process.wait() if self._process is not None else 0
         if code != 0:
             reason = explain(os.path.join(self._work, DUMP_LOG)) or _tail(os.path.join(self._work, "checkpoint.out"))
             raise DumpFailed(f"CRIU could not dump container {self._name}: {reason}", remedy_for(reason))
 
     def stop(self) -> None:
-        """Let a dump that nobody wants any more come to its end: a dump that is killed leaves CRIU's parasite behind."""
+        """Let a dump that nobody wants any more come to its end: a dump that is killed leaves CRIU's parasite behind.
+
+        One that has not begun is ended at once.
+        """
+        if self._process is None:
+            return
+        if self._hold is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         try:
             self._process.wait(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:

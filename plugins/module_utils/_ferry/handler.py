@@ -20,6 +20,7 @@ from .._common import faults
 from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
 from .._common.files import read_json, write_json
 from .._criu.environment import environment, restore_options
+from .._criu.hold import FRONT
 from .._criu.restore import CreateCall, parse_create, restore_argv
 from .._runtime import oci
 from . import paths
@@ -89,11 +90,14 @@ def _decide(runtime: str, call: CreateCall) -> Restore | None:
     faults.point("handler:claim:before")
     _bind(run, owner, call.identifier)
     faults.point("handler:claim:after")
-    answer = _wait(run, owner, call)
+    answer = _wait(run, owner, call, runtime)
     if Record(run.directory).state() not in ("armed", "going"):
         raise StateConflict("the arrival was given up while its container was created")
     argv = restore_argv(runtime, call, answer["images"], answer["work"], config)
-    return Restore(argv, {**os.environ, **environment(answer["work"], restore_options(paths.ACTION))})
+    env = environment(answer["work"], restore_options(paths.ACTION))
+    if answer.get("hold"):
+        env = {**env, "PATH": f"{FRONT}:{env['PATH']}", "PODFERRY_HOLD": str(answer["hold"])}
+    return Restore(argv, {**os.environ, **env})
 
 
 def _bind(run: paths.RunPaths, owner: oci.Identity, identifier: str) -> None:
@@ -124,7 +128,7 @@ def _bind(run: paths.RunPaths, owner: oci.Identity, identifier: str) -> None:
         os.unlink(temporary)
 
 
-def _wait(run: paths.RunPaths, owner: oci.Identity, call: CreateCall) -> dict[str, t.Any]:
+def _wait(run: paths.RunPaths, owner: oci.Identity, call: CreateCall, runtime: str) -> dict[str, t.Any]:
     """Stand at the gate until the ferry hands out the state.
 
     :raises PodferryError: the ferry refused, is gone, or says nothing for too long.
@@ -137,7 +141,7 @@ def _wait(run: paths.RunPaths, owner: oci.Identity, call: CreateCall) -> dict[st
         answer = client.ask(
             {
                 "op": "claim", "id": 1, "container": owner.container, "identifier": call.identifier, "pid": os.getpid(),
-                "bundle": os.path.abspath(call.bundle), "runtime_root": root,
+                "bundle": os.path.abspath(call.bundle), "runtime_root": root, "runtime": runtime,
             }
         )  # fmt: skip
     except NotFound as error:

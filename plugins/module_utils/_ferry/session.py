@@ -80,7 +80,7 @@ class Session:
             self.say({"id": request.get("id"), "ok": True, "result": result})
         except PodferryError as error:
             self.say({"id": request.get("id"), "ok": False, "error": error.to_dict()})
-        except Exception as error:  # the controller must hear of every failure
+        except Exception as error:  # noqa: BLE001 - the controller must hear of every failure
             wrapped = PodferryError(
                 f"{type(error).__name__}: {error}", "This is a defect of podferry: please report it."
             )

@@ -22,7 +22,7 @@ from .._common.errors import (
     StateConflict,
     TargetGaveUp,
 )  # fmt: skip
-from .._criu.dump import DUMP_LOG, STOP_SECONDS, Dump, log_tail
+from .._criu.dump import DESCRIPTORS, DUMP_LOG, STOP_SECONDS, Dump, log_tail
 from .._runtime import container as containers
 from .._runtime import oci, quota
 from .._runtime.inspect import established_connections, foreign_processes
@@ -37,6 +37,7 @@ from .transfer import Sender
 _FOREIGN_TRIES = 5
 _FOREIGN_PAUSE = 0.2
 _PROGRESS_SECONDS = 0.5
+_GET_READY_SECONDS = 20.0
 
 
 class SourceFerry(Ferry):
@@ -200,6 +201,7 @@ class SourceFerry(Ferry):
 
     def _freeze(self) -> None:
         """Freeze all containers, without guests from ``kubectl exec`` or an exec probe in them."""
+        self._get_ready()
         self.enter("freeze")
         self._freeze_deadline = time.monotonic() + self.deadlines.freeze
         deadman.within(self.deadlines.freeze + deadman.MARGIN)
@@ -226,19 +228,26 @@ class SourceFerry(Ferry):
             )
         self.journal.write("frozen", freeze_ns=self._freeze_ns)
 
+    def _get_ready(self) -> None:
+        """Let the runtime come as far as CRIU for every container, while they still run."""
+        for item in self._containers:
+            os.makedirs(self.paths.container(item.name), mode=0o700)
+            dump = Dump(item, self.paths.criu(item.name), self.paths.work(item.name), self.tcp)
+            self._dumps.append(dump)
+            dump.get_ready(_GET_READY_SECONDS)
+
     def _dump_and_send(self) -> None:
         """Dump every container and send what is written while it is written."""
         self.enter("dump")
         link = self.peer()
         self._sender = sender = Sender(link, self.paths.images)
-        for item in self._containers:
-            os.makedirs(self.paths.container(item.name), mode=0o700)
-            dump = Dump(item, self.paths.criu(item.name), self.paths.work(item.name), self.tcp)
-            self._dumps.append(dump)
+        for item, dump in zip(self._containers, self._dumps):
+            dump.begin()
             self._pack(item)
-            for name in ("rootfs.tar", "shm.tar"):
+            for name in ("rootfs.tar", "shm.tar", f"criu/{DESCRIPTORS}"):
                 if os.path.exists(os.path.join(self.paths.container(item.name), name)):
                     sender.file(f"{item.name}/{name}")
+            link.send("begin_restore", container=item.name)
             while dump.running():
                 if not sender.growing(item.name):
                     time.sleep(0.001)

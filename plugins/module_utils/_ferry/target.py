@@ -28,6 +28,7 @@ from .._common.errors import (
 from .._common.files import read_text, write_json
 from .._criu import restore as criu_restore
 from .._criu.dump import log_tail
+from .._criu.hold import Hold, can_hold
 from .._criu.log import explain
 from .._runtime import container as containers
 from .._runtime import oci, quota
@@ -53,7 +54,11 @@ class Gate:
         self.identifier = str(request["identifier"])
         self.bundle = str(request["bundle"])
         self.pid = int(request["pid"])
-        self.runtime_root = str(request.get("runtime_root") or "")
+        self.runtime = str(request.get("runtime") or "")
+        self.hold: Hold | None = None
+        self.begun = False
+        """The handler was told to restore; what is missing of the state comes while its runtime gets ready."""
+        self.quotas: quota.Quotas = {}
         self.handle = os.pidfd_open(self.pid)  # the pid stays the same when the handler execs the runtime
         config = json.loads(read_text(os.path.join(self.bundle, "config.json")))
         owner = oci.identity(config)
@@ -279,6 +284,9 @@ class TargetFerry(Ferry):
                 link.send("pong", n=frame.get("n"), t=time.monotonic_ns())
             elif kind == "expect_claim":
                 self._expect_claim_since = time.monotonic()
+            elif kind == "begin_restore":
+                receiver.close()
+                self._begin_early(str(frame.get("container")))
             elif kind == "manifest":
                 receiver.verify(frame["files"])
                 self._freeze_ns = int(frame["freeze_ns"])
@@ -355,34 +363,62 @@ class TargetFerry(Ferry):
             self.enter("restore")
             self._restore(name, self.gates[name], deadline)
 
-    def _restore(self, name: str, gate: Gate, deadline: float) -> None:
+    def _begin_early(self, name: str) -> None:
+        """Let the runtime get ready for a restore while the memory is still on its way, if it can be held there."""
+        gate = self.gates.get(name)
+        if gate is not None and name == self.names[0] and can_hold(gate.runtime):
+            os.makedirs(self._work(name), mode=0o700, exist_ok=True)
+            gate.hold = Hold(self._work(name))
+            self._begin(name, gate, self._keep_up)
+
+    def _keep_up(self) -> None:
+        """While we are busy: notice a cancel, and do not fall silent."""
+        self._watch()
+        self.peer().beat()
+
+    def _begin(self, name: str, gate: Gate, pulse: t.Callable[[], None]) -> None:
+        """Lay out what the runtime itself needs, and tell the handler to restore.
+
+        What turns out to differ from the manifest later is thrown away with the container.
+        """
         folder = self._folder(name)
-
-        def pulse() -> None:
-            self._look_after_gates()
-            self._breathe(deadline)
-
         tree.unpack(os.path.join(folder, "rootfs.tar"), os.path.join(gate.bundle, _root(gate.config)), pulse)
         memory = oci.mount_source(gate.config, "/dev/shm")
         if os.path.exists(os.path.join(folder, "shm.tar")) and memory:
             tree.unpack(os.path.join(folder, "shm.tar"), memory, pulse)
-        logs.prepend(gate.owner, os.path.join(folder, "log"))
         images, work = os.path.join(folder, "criu"), self._work(name)
         os.makedirs(work, mode=0o700, exist_ok=True)
         criu_restore.write_arrival(images, self.paths.directory, name, gate.identifier)
         os.makedirs(paths.claim(gate.identifier), mode=0o700, exist_ok=True)
         self._look_after_gates()
-        gate.peer.answer(gate.request, {"images": images, "work": work})
+        gate.begun = True
+        gate.peer.answer(
+            gate.request, {"images": images, "work": work, "hold": gate.hold.path if gate.hold is not None else ""}
+        )
+
+    def _restore(self, name: str, gate: Gate, deadline: float) -> None:
+        """Bring one container to stand frozen with its whole state."""
+
+        def pulse() -> None:
+            self._look_after_gates()
+            self._breathe(deadline)
+
+        if not gate.begun:
+            self._begin(name, gate, pulse)
+        logs.prepend(gate.owner, os.path.join(self._folder(name), "log"))
+        work = self._work(name)
         frozen = self.paths.mark("frozen", name)
         failed = self.paths.mark("action-failed", name)
         started = os.path.join(paths.claim(gate.identifier), "started")
         quota_files = quota.files_of_config(gate.config)
-        quotas: quota.Quotas = {}
+        released = gate.hold is None
         while not os.path.exists(started):
             self.pump()
-            if not quotas:
-                quotas = quota.read_files(quota_files)  # the runtime has just made the cgroup
-                quota.lift(quotas)
+            if not gate.quotas:
+                gate.quotas = quota.read_files(quota_files)  # the runtime has just made the cgroup
+                quota.lift(gate.quotas)
+            if gate.hold is not None and not released:
+                released = gate.hold.release()
             if os.path.exists(failed):
                 raise RestoreFailed(f"container {name} could not be frozen at its restore: {read_text(failed).strip()}")
             if gate.ended() and not os.path.exists(frozen):
@@ -397,7 +433,7 @@ class TargetFerry(Ferry):
         if not os.path.exists(frozen):
             raise RestoreFailed(f"container {name} was started without having been frozen")
         self._check_frozen(name, gate)
-        quota.put_back(quotas)
+        quota.put_back(gate.quotas)
 
     def _folder(self, name: str) -> str:
         if self.mode == "undo":
