@@ -27,7 +27,8 @@ def run(*argv: str, stdin: str | None = None, log: str | None = None, env: dict[
         raise LabError(f"{argv[0]} is not installed") from error
     except subprocess.CalledProcessError as error:
         said = (error.stderr or "").strip() if not log else _tail(log)
-        raise LabError(f"`{' '.join(argv)}` ended with {error.returncode}: {said}") from error
+        shown = " ".join(word if "\n" not in word else "…" for word in argv)
+        raise LabError(f"`{shown}` ended with {error.returncode}: {said}") from error
 
 
 def _tail(path: str, lines: int = 15) -> str:
