@@ -76,7 +76,8 @@ class Stream:
 
     def returncode(self) -> int | None:
         """The exit status, None while it runs."""
-        return self._process.poll()
+        status: int | None = self._process.poll()
+        return status
 
     def established(self) -> None:
         """The program answers: nobody needs the password any more."""

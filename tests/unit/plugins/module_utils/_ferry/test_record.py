@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import pathlib
 import threading
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -88,7 +89,7 @@ def test_moves_never_make_two_records(tmp_path_factory: pytest.TempPathFactory, 
     folder = tmp_path_factory.mktemp("record")
     record = Record(str(folder))
     record.arm({})
-    for old, new in zip(moves, moves[1:], strict=False):
+    for old, new in pairwise(moves):
         moved = record.move(old, new)  # type: ignore[arg-type]
         assert moved == (record.state() == new) or not moved
     assert len(os.listdir(folder)) == 1
