@@ -19,6 +19,7 @@ from .node import NodeReporter
 from .pod import Node, PodWorker, remove_cgroup
 from .server import serve
 from .states import RUNNING
+from .volumes import Volumes
 
 Obj = dict[str, Any]
 log = logging.getLogger("standin.kubelet")
@@ -128,7 +129,7 @@ class Kubelet:
                     workers[uid].poke()
             before = now
             if self._listed:
-                self._orphans(set(now) - set(workers))
+                self._orphans((set(now) | self._on_disk()) - set(workers))
 
     def _snapshot(self) -> dict[str, tuple[Any, ...]]:
         found: dict[str, list[Any]] = {}
@@ -140,6 +141,11 @@ class Kubelet:
             )
         found.pop("", None)
         return {uid: tuple(sorted(items)) for uid, items in found.items()}
+
+    def _on_disk(self) -> set[str]:
+        """UIDs of pods that have a directory or logs here."""
+        found = {path.name for path in (self.config.root / "pods").glob("*")}
+        return found | {path.name.rpartition("_")[2] for path in self.config.logs.glob("*_*_*")}
 
     def _orphans(self, uids: set[str]) -> None:
         self._unknown = {uid: self._unknown.get(uid, 0) + 1 for uid in uids}
@@ -158,6 +164,7 @@ class Kubelet:
                 self.cri.remove_sandbox(sandbox.id)
             for level in ("", "/burstable", "/besteffort"):
                 remove_cgroup(f"/kubepods{level}/pod{uid}")
+            Volumes.tear_down(self.config, uid)
         except CriError as error:
             log.warning("ending %s: %s", uid, error)
             self._unknown.pop(uid, None)

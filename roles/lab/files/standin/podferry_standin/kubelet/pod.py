@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import subprocess
 import threading
 import time
@@ -477,8 +476,7 @@ class PodWorker:
             self._node.cri.remove(container.id)
         for sandbox in self._node.cri.sandboxes(self.uid):
             self._node.cri.remove_sandbox(sandbox.id)
-        self._volumes.tear_down(pod)
-        shutil.rmtree(self._node.config.log_dir(pod), ignore_errors=True)
+        Volumes.tear_down(self._node.config, self.uid)
         remove_cgroup(cgroup_parent(self._node.config, pod))
 
 

@@ -83,14 +83,16 @@ class Volumes:
             _tmpfs(path, int(quantity(source["sizeLimit"])) if source.get("sizeLimit") else None)
         path.chmod(0o777)
 
-    def tear_down(self, pod: Obj) -> None:
-        """Unmount and remove everything of the pod."""
-        root = self.config.pod_dir(pod["metadata"]["uid"])
+    @staticmethod
+    def tear_down(config: Config, uid: str) -> None:
+        """Unmount and remove everything of a pod, its logs too."""
+        root = config.pod_dir(uid)
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             where = line.split()[1].encode().decode("unicode_escape")
             if where.startswith(f"{root}/"):
                 subprocess.run(["umount", "-l", where], check=False, capture_output=True)
-        shutil.rmtree(root, ignore_errors=True)
+        for directory in (root, *config.logs.glob(f"*_{uid}")):
+            shutil.rmtree(directory, ignore_errors=True)
 
     def _files(self, pod: Obj, volume: Obj, kind: str) -> Files:
         source = volume[kind]
