@@ -87,12 +87,9 @@ def states(events: list[tuple[str, Obj]]) -> list[tuple[str, str, bool, bool]]:
     for kind, pod in events:
         conditions = pod["status"].get("conditions") or []
         is_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-        state = (
-            kind,
-            pod["status"]["phase"],
-            is_ready,
-            bool(pod.get("deletionTimestamp") or pod.get("metadata", {}).get("deletionTimestamp")),
-        )
+        phase = "ended" if pod["status"]["phase"] in ("Failed", "Succeeded") else pod["status"]["phase"]
+        going = bool(pod.get("deletionTimestamp") or pod.get("metadata", {}).get("deletionTimestamp"))
+        state = (kind, phase, is_ready, going)
         if not short or short[-1] != state:
             short.append(state)
     return short
