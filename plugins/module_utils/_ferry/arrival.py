@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -13,6 +14,7 @@ import typing as t
 
 from .._common.errors import RestoreFailed, StateConflict
 from .._common.files import read_text
+from .._runtime import process
 from .._runtime.cgroup import ROOT, Cgroup, is_unified
 from . import paths
 from .record import Record
@@ -68,11 +70,23 @@ def _stop_claim(run: paths.RunPaths, container: str) -> None:
         for group in groups:
             group.kill()
         if not _alive(int(claim["pid"]), str(claim["identifier"])) and not any(group.pids() for group in groups):
+            _unmount(str(claim["identifier"]))
             return
         if time.monotonic() > deadline - 8:
             _terminate(int(claim["pid"]), str(claim["identifier"]))
         time.sleep(0.02)
     raise RestoreFailed(f"container {container} of a failed arrival does not die")
+
+
+def _unmount(identifier: str) -> None:
+    """Remove the mount that a runc which was killed in its restore leaves; its ``delete`` stumbles over it."""
+    ending = f"/{identifier}/criu-root"
+    points = [line.split()[4] for line in read_text("/proc/self/mountinfo").splitlines()]
+    for point in {point for point in points if point.endswith(ending)}:
+        process.run(["umount", "--lazy", point])
+        for folder in (point, os.path.dirname(point)):
+            with contextlib.suppress(OSError):  # the runtime's own state is in it: its delete takes that
+                os.rmdir(folder)
 
 
 def cgroups_of(identifier: str) -> list[Cgroup]:
