@@ -99,11 +99,13 @@ class Traces:
         now, found = self.take(), {}
         for node in NODES:
             ours = now[node][0].added(self.before[node][0])
+            # containerd's own streaming port is another one after its restart; a ferry never listens there.
+            ours["listening"] = [item for item in ours.get("listening", []) if not item.startswith("127.0.0.1:")]
             for kind, items in now[node][1].items():
                 new = Counter(items) - Counter(self.before[node][1][kind])
                 if new:
                     ours.setdefault(f"any {kind}", []).extend(new)
-            if ours:
+            if any(ours.values()):
                 found[node] = ours
         return found
 
@@ -125,6 +127,7 @@ def nothing_left(traces: Traces) -> None:
     try:
         until("nothing left behind", clean, 15, every=0.5)
     except AssertionError:
+        traces.before = traces.take()  # one failure is one failure
         raise AssertionError(f"left behind: {left}") from None
 
 
@@ -357,7 +360,7 @@ def delete_target(one: Crossing) -> None:
 
 
 def kill_handler(one: Crossing) -> None:
-    one.hands.run(TARGET, f"kill -9 $(pgrep -f 'podferry._ferry.*handler.*{one.target.id}')")
+    one.hands.run(TARGET, f"kill -9 $(sed 's/.*pid\": *\\([0-9]*\\).*/\\1/' /run/podferry/runs/{one.run}/claim.main)")
 
 
 def restart_containerd(one: Crossing) -> None:
