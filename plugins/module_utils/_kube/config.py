@@ -144,7 +144,7 @@ def context_namespace(options: AuthOptions) -> str:
             contexts, current = kubernetes.config.list_kube_config_contexts(config_file=path)
             chosen = next((c for c in contexts if c["name"] == options.context), {}) if options.context else current
         return str((chosen.get("context") or {}).get("namespace") or "default")
-    except Exception:  # noqa: BLE001 - in a pod there is no kubeconfig; the service account's own namespace is the default then
+    except Exception:  # noqa: BLE001 - in a pod there is no kubeconfig: its own namespace then
         try:
             with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace", encoding="utf-8") as handle:
                 return handle.read().strip() or "default"

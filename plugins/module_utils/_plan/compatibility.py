@@ -146,8 +146,6 @@ def check_node(name: str, facts: NodeFacts, own_digest: str) -> list[Refusal]:
                 f"Node {name} has runc {_dotted(facts.runc_version)}; with cgroup {facts.cgroup} {_dotted(minimum)} is needed.",
             )
         )
-    if not facts.zstd:
-        found.append(refuse("compression", f"Node {name} has no zstd."))
     return found
 
 

@@ -44,7 +44,6 @@ class NodeFacts:
     runc_version: Version
     handler: bool
     engine: str | None
-    zstd: bool
     time_namespaces: bool
     apparmor_profiles: frozenset[str] | None
     selinux: str
@@ -70,7 +69,6 @@ class NodeFacts:
             runc_version=_version(_mapping(runtime.get("runc")).get("version")),
             handler=bool(runtime.get("handler")),
             engine=_str(data.get("engine")),
-            zstd=bool(data.get("zstd")),
             time_namespaces=bool(data.get("time_namespaces")),
             apparmor_profiles=None if profiles is None else frozenset(str(p) for p in profiles),
             selinux=str(data.get("selinux") or "disabled"),
@@ -138,7 +136,10 @@ class ContainerInspection:
             selinux=_str(data.get("selinux")),
             user_namespace=bool(data.get("user_namespace")),
             sockets=Sockets(
-                inet=sum(_count(sockets.get(kind)) for kind in ("listening", "established", "udp_connected")),
+                inet=max(
+                    _count(sockets.get("inet")),
+                    sum(_count(sockets.get(kind)) for kind in ("listening", "established", "udp_connected")),
+                ),
                 established=_count(sockets.get("established")),
                 bound_to_pod_ip=_texts(sockets.get("bound_to_pod_ip")),
                 udp_connected=_count(sockets.get("udp_connected")),

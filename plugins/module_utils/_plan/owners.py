@@ -107,6 +107,14 @@ def decide_mode(name: NameMode, owned: bool) -> tuple[Mode, list[Refusal]]:
     return "successor", []
 
 
+def check_finalizers(pod: Obj, mode: Mode) -> list[Refusal]:
+    """A successor needs the name at once; a finalizer holds it for as long as its owner likes."""
+    finalizers = predicates.metadata(pod).get("finalizers") or []
+    if mode == "twin" or not finalizers:
+        return []
+    return [refuse("finalizers", f"The pod has the finalizers {', '.join(finalizers)}.")]
+
+
 def twin_name(pod_name: str, run: str, moved_before: bool) -> str:
     """``<pod>-m<4 hex digits of the run>``; a twin's twin replaces the ending, so that names do not grow."""
     base = _TWIN_NAME.sub("", pod_name) if moved_before else pod_name

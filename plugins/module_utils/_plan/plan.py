@@ -156,6 +156,7 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
     owner = predicates.controller_of(pod)
     mode, mode_refusals = owners.decide_mode(options.name, owner is not None)
     refusals += mode_refusals
+    refusals += owners.check_finalizers(pod, mode)
     refusals += _cluster_refusals(pod, source, snapshot, options)
     refusals += _node_refusals(pod, source, snapshot, options, twin=mode == "twin")
 

@@ -98,6 +98,10 @@ CATALOGUE: dict[str, Kind] = {
         "Use name=new or name=auto: deleting the source first would make the ReplicaSet start a fresh pod.",
     ),
     "static_pod": Kind("A static pod belongs to its node's kubelet.", "Move its manifest file instead."),
+    "finalizers": Kind(
+        "Somebody's finalizer keeps the pod's name after its deletion, and so its successor from coming.",
+        "Let the finalizer's owner remove it first, or use name=new: the source then stays Terminating until it is removed.",
+    ),
     # -- the pod's specification
     "containers": Kind("More than one container.", "Move the pod by recreation for now.", planned=True),
     "init_containers": Kind(
@@ -183,7 +187,6 @@ CATALOGUE: dict[str, Kind] = {
     "kernel_older": Kind(
         "The target's kernel is older than the source's.", "Update the target's kernel, or choose another target."
     ),
-    "compression": Kind("zstd is missing on a node.", "Run playbooks/bootstrap.yml for the node."),
     "time_namespaces": Kind(
         "The target's kernel has no time namespaces: the monotonic clock would jump.",
         "Choose a target whose kernel has CONFIG_TIME_NS.",

@@ -157,7 +157,7 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("architecture", target({"arch": "aarch64"}), OPTIONS),
     ("cpu_features", target({"cpu_flags": ["fpu", "sse2"]}), OPTIONS),
     ("kernel_older", target({"kernel": "6.12.90-amd64"}), OPTIONS),
-    ("compression", source({"zstd": False}), OPTIONS),
+    ("finalizers", snapshot(pod=objects.pod(change={"metadata": {"finalizers": ["x/y"]}})), OPTIONS),
     ("time_namespaces", target({"time_namespaces": False}), OPTIONS),
     ("image_missing", snapshot(images=[ImageState("c", "x", present=False, error="Never")]), OPTIONS),
     ("security_profile", inside({"apparmor": "my-profile (enforce)"}), OPTIONS),
