@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from ..registry import Registry
-from .base import Controller
+from .base import CLOCK, Controller
 from .deployment import DeploymentController
 from .garbage import GarbageCollector, NamespaceController
 from .nodes import NodeLifecycle
@@ -24,6 +24,7 @@ from .statefulset import StatefulSetController
 log = logging.getLogger("standin.controllers")
 
 _TICK_SECONDS = 1.0
+_RETRY_TICKS = 5
 _SETTLE_ROUNDS = 50
 
 
@@ -72,13 +73,18 @@ class Manager:
             await task
 
     async def _loop(self) -> None:
+        """After every change those who watch it; every second those who watch the clock; now and then all, to try again."""
+        ticks = 0
         with self.registry.store.subscribe() as queue:
             self.reconcile()
             while True:
-                changed: set[str] | None = None
-                with contextlib.suppress(asyncio.TimeoutError):
-                    changed = {(await asyncio.wait_for(queue.get(), _TICK_SECONDS)).resource.plural}
+                changed: set[str] | None
+                try:
+                    changed = {CLOCK, (await asyncio.wait_for(queue.get(), _TICK_SECONDS)).resource.plural}
                     await asyncio.sleep(0)
+                except TimeoutError:
+                    ticks += 1
+                    changed = {CLOCK} if ticks % _RETRY_TICKS else None
                 while not queue.empty():
                     changed = (changed or set()) | {queue.get_nowait().resource.plural}
                 self.reconcile(changed)

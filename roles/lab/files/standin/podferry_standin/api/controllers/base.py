@@ -16,6 +16,7 @@ from ..resources import EVENTS, PODS, Resource
 
 Obj = dict[str, Any]
 
+CLOCK = "clock"  # among what a controller watches: it wants to be called every second
 _HASH_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 

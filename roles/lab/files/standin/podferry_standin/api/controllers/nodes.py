@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import defaults
 from ..resources import NODES, PODS
-from .base import Controller, condition
+from .base import CLOCK, Controller, condition
 
 Obj = dict[str, Any]
 
@@ -22,7 +22,7 @@ _COMPONENT = "node-controller"
 class NodeLifecycle(Controller):
     """Watches heartbeats by its own clock: when this process itself stood still, every node gets its time again."""
 
-    watches = frozenset({"nodes"})
+    watches = frozenset({"nodes", CLOCK})
 
     def __init__(self, registry: Any) -> None:
         super().__init__(registry)
