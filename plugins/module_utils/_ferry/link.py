@@ -125,7 +125,10 @@ class Link:
             )
         text = bytearray(length)
         self._fill(memoryview(text))
-        message = json.loads(text)
+        try:
+            message = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput("the other end sent a message that is no JSON") from error
         if not isinstance(message, dict) or not isinstance(message.get("m"), str):
             raise InvalidInput("the other end sent a message without a kind")
         return message
@@ -176,8 +179,8 @@ def clock_offset(link: Link, rounds: int = 8) -> tuple[int, float]:
         link.send("ping", n=number)
         answer = link.message(link.silence)
         now = time.monotonic_ns()
-        if answer is None or answer["m"] != "pong" or answer.get("n") != number:
+        if answer is None or answer["m"] != "pong" or answer.get("n") != number or not isinstance(answer.get("t"), int):
             raise LinkLost("the other node does not answer pings")
         if now - sent < best:
-            best, offset = now - sent, int(answer["t"]) - (sent + now) // 2
+            best, offset = now - sent, answer["t"] - (sent + now) // 2
     return int(offset), best / 1e6

@@ -27,7 +27,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.podferry.live.plugins.module_utils._common import faults, files
+from ansible_collections.podferry.live.plugins.module_utils._common import faults
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import LinkLost, NotFound, PodferryError
 from ansible_collections.podferry.live.plugins.module_utils._ferry import (
     arrival,
@@ -40,6 +40,7 @@ from ansible_collections.podferry.live.plugins.module_utils._ferry import (
     thaw,
 )
 from ansible_collections.podferry.live.plugins.module_utils._ferry.journal import Journal
+from ansible_collections.podferry.live.plugins.module_utils._runtime import container as containers
 from ansible_collections.podferry.live.plugins.module_utils._runtime.oci import Identity
 from ansible_collections.podferry.live.plugins.module_utils._runtime.process import Completed
 from doubles.cgroups import Cgroups, FakeCgroup
@@ -261,7 +262,8 @@ class World:
             "mode": self.mode, "namespace": "default", "pod": "web", "uid": "u", "need_bytes": 1,
             "containers": [{"name": "web", "id": IDENTIFIER}] if role == "source" else ["web"],
         }  # fmt: skip
-        made = (SimSource if role == "source" else SimTarget)(place, config, server, self.systemd)  # type: ignore[abstract,arg-type]
+        build: Any = SimSource if role == "source" else SimTarget
+        made = build(place, config, server, self.systemd)
         made.world = self
         made.link = FakeLink(self, role)
         made.journal.write(
@@ -472,7 +474,7 @@ class World:
             assert state in ("aborted", "committed", "relinquished")
         if state == "aborted":
             assert self.groups["source"].runs, f"never none: {self.trace}"
-            assert not self.target_ran
+            assert not self.target_ran and not self.groups["target"].alive, f"what was given up is dead: {self.trace}"
             return
         assert not self.source_ran and self.groups["source"].stands(), f"committed, so the source stands: {self.trace}"
         if state == "committed":
@@ -503,9 +505,9 @@ def world(mode: str) -> Iterator[World]:
         found = types.SimpleNamespace(
             name="web", id=IDENTIFIER, pid=0, engine="containerd", owner=owner, config={}, cgroup=None
         )
-        patch.setattr(source.containers, "find", lambda _name, _reference: found)
+        patch.setattr(containers, "find", lambda _name, _reference: found)
         patch.setattr(source, "foreign_processes", lambda _item: [])
-        patch.setattr(files.os, "fsync", lambda _descriptor: None)
+        patch.setattr(os, "fsync", lambda _descriptor: None)
         patch.setattr(source, "log_tail", lambda *_words: [])
         patch.setattr(faults, "point", lambda name: holder[0].point(name) if holder else None)
 
