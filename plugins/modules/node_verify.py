@@ -12,8 +12,8 @@ version_added: 0.1.0
 description:
   - Starts a small counting process in a container of its own, freezes and dumps it, kills it, restores it so that it stands frozen, checks
     that it stands, thaws it, and checks that it counts on with the very next number.
-  - A second one does the same with a listening TCP and a UDP socket. When only that one fails, the module warns: pods without network
-    sockets can move (Linux 6.16 and later with CRIU before 4.2).
+  - A second one does the same with a listening TCP and a UDP socket. When only that one fails, the module warns that only pods without
+    network sockets can move (Linux 6.16 and later with CRIU before 4.2).
   - It goes the way of a migrated pod, with the installed action script and the OCI runtime of the node, but without the container runtime
     and without the cluster. Nothing of it is left on the node.
 extends_documentation_fragment:

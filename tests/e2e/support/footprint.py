@@ -16,6 +16,9 @@ def out(*argv):
         return subprocess.run(argv, capture_output=True, text=True, timeout=20).stdout.splitlines()
     except (OSError, subprocess.TimeoutExpired):
         return []
+def units(kind):
+    lines = out('systemctl', 'list-units', kind, '--plain', '--no-legend')
+    return [line.split()[0] for line in lines if line.split()]
 def read(path):
     try:
         with open(path, 'rb') as handle:
@@ -50,8 +53,8 @@ print(json.dumps({
     'processes': sorted(p for p in processes if ours.search(p)),
     'mounts': sorted(point for point in points if name.search(point) or 'criu' in point),
     'files': sorted(set(files) - kept),
-    'units': sorted(line.split()[0] for line in out('systemctl', 'list-units', '--all', '--plain', '--no-legend', 'podferry*') if name.search(line.split(' ')[0])),
-    'failed units': sorted(line.split()[0] for line in out('systemctl', 'list-units', '--failed', '--plain', '--no-legend') if line.split()),
+    'units': sorted(filter(name.search, units('--all'))),
+    'failed units': sorted(units('--failed')),
     'cgroups': sorted(named),
     'frozen cgroups': sorted(frozen),
     'firewall': rules,
