@@ -5,7 +5,8 @@
 """Our handler in containerd's configuration: what would be written, and how to take it out again byte by byte.
 
 containerd 1.x replaces a whole plugin section by an imported file's, so there the handler is one marked block in the main
-file. From 2.0 on imports are merged: a file of our own, if the configuration imports a directory, else the block as well.
+file. From 2.0 on imports are merged: a file of our own, if the configuration imports a directory, else the block as well. That file
+speaks the schema of the main file: one of version 3 imported into one of version 2 makes containerd 2.1 ignore the main one.
 """
 
 from __future__ import annotations
@@ -185,16 +186,15 @@ def plan(situation: Situation, present: bool, program: str, annotations: t.Seque
     """
     main = situation.read(situation.config_path)
     bare = without_block(main)
+    schema = schema_of(bare, situation.config.config_version)
     drop_in = drop_in_path(situation)
     changes = []
     if drop_in is not None:
         old = situation.read(drop_in)
-        changes.append(
-            FileChange(drop_in, old, _drop_in(situation, drop_in, old, program, annotations) if present else None)
-        )
+        new = _drop_in(situation, drop_in, old, schema, program, annotations) if present else None
+        changes.append(FileChange(drop_in, old, new))
     after = bare
     if present and drop_in is None:
-        schema = schema_of(bare, situation.config.config_version)
         plugin = cri.containerd_plugin(schema)
         body = render_handler(plugin, situation.config.default, program, annotations)
         if list(situation.version[:2]) < MERGES_IMPORTS and not names_handlers(bare, plugin):
@@ -204,8 +204,9 @@ def plan(situation: Situation, present: bool, program: str, annotations: t.Seque
     return changes
 
 
-def _drop_in(situation: Situation, path: str, old: bytes | None, program: str, annotations: t.Sequence[str]) -> bytes:
-    schema = situation.config.config_version
+def _drop_in(
+    situation: Situation, path: str, old: bytes | None, schema: int, program: str, annotations: t.Sequence[str]
+) -> bytes:
     body = render_handler(cri.containerd_plugin(schema), situation.config.default, program, annotations)
     made_folder = NEW_FOLDER.encode() in old if old is not None else not situation.folder_exists(os.path.dirname(path))
     folder = f"{NEW_FOLDER}\n" if made_folder else ""
@@ -218,17 +219,18 @@ def made_folder(change: FileChange) -> bool:
 
 
 def check_effective(before: cri.CriConfig, after: cri.CriConfig, present: bool, program: str) -> None:
-    """Check that containerd understood the files as they were meant, and that no other handler changed.
+    """Check that containerd understood the files as they were meant, and everything else as before.
 
     :raises PodferryError: it did not.
     """
-    for name, handler in before.handlers.items():
-        now = after.handlers.get(name)
-        if name != cri.HANDLER and (now is None or _meaning(now.settings) != _meaning(handler.settings)):
-            raise PodferryError(
-                f"containerd's handler {name} would not be the same any more",
-                "Write the handlers that the node uses into containerd's configuration, and try again.",
-            )
+    # Only a configuration without ours says what the node's own files mean; taking ours away is always right.
+    untouched = present and cri.HANDLER not in before.handlers
+    changed = _differences(_without_ours(before.document), _without_ours(after.document)) if untouched else []
+    if changed:
+        raise PodferryError(
+            f"containerd would understand its other settings differently: {', '.join(changed[:5])}",
+            "Write what `containerd config dump` shows for them into containerd's configuration, and try again.",
+        )
     ours = after.handlers.get(cri.HANDLER)
     if not present:
         if ours is not None:
@@ -244,3 +246,27 @@ def check_effective(before: cri.CriConfig, after: cri.CriConfig, present: bool, 
         )
     if ours.systemd_cgroup != after.default.systemd_cgroup:
         raise PodferryError(f"handler {cri.HANDLER} and {after.default.name} would use different cgroup drivers")
+
+
+def _without_ours(document: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return a configuration without our handler and the list of files, flat: dotted name to value.
+
+    What is empty or containerd's own default is left out: it means the same whether it is written or not.
+    """
+    flat: dict[str, t.Any] = {}
+
+    def walk(table: t.Mapping[str, t.Any], path: tuple[str, ...]) -> None:
+        for key, value in table.items():
+            if path[-2:] == ("containerd", "runtimes") and key == cri.HANDLER:
+                continue
+            if isinstance(value, dict):
+                walk(value, (*path, key))
+            elif value and _DEFAULTS.get(key) != value and (*path, key) != ("imports",):
+                flat[".".join((*path, key))] = value
+
+    walk(document, ())
+    return flat
+
+
+def _differences(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> list[str]:
+    return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))

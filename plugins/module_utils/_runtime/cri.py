@@ -49,6 +49,8 @@ class CriConfig:
     imports: t.Sequence[str]
     default_name: str
     handlers: t.Mapping[str, Handler]
+    document: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+    """All of it."""
 
     @property
     def default(self) -> Handler:
@@ -115,6 +117,7 @@ def parse_containerd(dump: str) -> CriConfig:
         imports=[str(entry) for entry in document.get("imports") or []],
         default_name=str(section.get("default_runtime_name") or "runc"),
         handlers=handlers,
+        document=document,
     )
 
 

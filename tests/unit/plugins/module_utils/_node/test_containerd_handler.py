@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The handler's place in containerd's configuration, and the way back to the same bytes."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -215,17 +214,40 @@ def test_what_containerd_does_not_see_is_said() -> None:
         handler.check_effective(bare, config({"podferry": other}), True, PROGRAM)
 
 
-def test_another_handler_that_changes_is_said() -> None:
-    kata = cri.Handler("kata", "io.containerd.kata.v2", "", "", False, {"runtime_type": "io.containerd.kata.v2"})
-    written_out = {**kata.settings, "sandboxer": "podsandbox", "snapshotter": "", "options": {"BinaryName": ""}}
-    ours = cri.Handler("podferry", cri.RUNC_V2, PROGRAM, "", True)
-    with pytest.raises(PodferryError, match="handler kata would not be the same"):
-        handler.check_effective(config({"kata": kata}), config({"podferry": ours}), True, PROGRAM)
-    with pytest.raises(PodferryError, match="handler kata would not be the same"):
-        other = dataclasses.replace(kata, settings={"runtime_type": "io.containerd.runc.v2"})
-        handler.check_effective(config({"kata": kata}), config({"kata": other, "podferry": ours}), True, PROGRAM)
-    same = dataclasses.replace(kata, settings=written_out)
-    handler.check_effective(config({"kata": kata}), config({"kata": same, "podferry": ours}), True, PROGRAM)
+def effective(sandbox: str, ours: bool, written_out: bool = False) -> cri.CriConfig:
+    """A configuration as containerd 2 dumps it."""
+    plugin = 'plugins."io.containerd.cri.v1.runtime"'
+    text = f'version = 3\n[{plugin}]\nsandbox = "{sandbox}"\n[{plugin}.containerd.runtimes.runc]\nruntime_type = "{cri.RUNC_V2}"\n'
+    if written_out:
+        text += f'sandboxer = "podsandbox"\nsnapshotter = ""\n[{plugin}.containerd.runtimes.runc.options]\nBinaryName = ""\n'
+    if ours:
+        text += f'[{plugin}.containerd.runtimes.podferry]\nruntime_type = "{cri.RUNC_V2}"\n'
+        text += f'[{plugin}.containerd.runtimes.podferry.options]\nBinaryName = "{PROGRAM}"\n'
+    return cri.parse_containerd(text)
+
+
+def test_anything_else_that_changes_is_said() -> None:
+    """As when containerd 2.1 imports a file of version 3 into one of version 2: it then ignores the latter."""
+    handler.check_effective(
+        effective("localhost/pause", False), effective("localhost/pause", True, True), True, PROGRAM
+    )
+    with pytest.raises(PodferryError, match=r"differently: plugins\.io\.containerd\.cri\.v1\.runtime\.sandbox$"):
+        handler.check_effective(effective("localhost/pause", False), effective("registry/pause", True), True, PROGRAM)
+
+
+def test_a_node_that_we_once_bent_can_be_repaired() -> None:
+    handler.check_effective(effective("registry/pause", True), effective("localhost/pause", True), True, PROGRAM)
+    handler.check_effective(effective("registry/pause", True), effective("localhost/pause", False), False, PROGRAM)
+
+
+def test_the_file_speaks_the_schema_of_the_main_one() -> None:
+    for schema, plugin in ((2, "io.containerd.grpc.v1.cri"), (3, "io.containerd.cri.v1.runtime")):
+        files = {MAIN: b"version = %d\n" % schema}
+        added = run(situation(version=[2, 1, 9], files=files, imports=["/etc/containerd/conf.d/*.toml"]), True)[
+            DROP_IN
+        ].after
+        assert toml.loads((added or b"").decode())["version"] == schema
+        assert table(added or b"", plugin)["options"] == {"BinaryName": PROGRAM}
 
 
 def test_containerd_1_keeps_the_handlers_that_it_has_by_default() -> None:
