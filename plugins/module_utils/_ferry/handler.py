@@ -44,11 +44,10 @@ def main(words: t.Sequence[str]) -> int:
     command = next((word for word in words if word in ("create", "run", "state")), "")
     if command == "state":
         return _state(runtime, words)
-    log = _log_file(words)
+    log = _value_of(words, "--log")
     faults.load()
     try:
-        call = parse_create(words)
-        decision = _decide(runtime, call)
+        decision = _decide(runtime, words)
     except PodferryError as error:
         return _fail(log, f"podferry: {error.message} {error.remedy}".strip())
     except (OSError, ValueError, KeyError) as error:
@@ -59,12 +58,13 @@ def main(words: t.Sequence[str]) -> int:
     os.execve(runtime, decision.argv, decision.environment)
 
 
-def _decide(runtime: str, call: CreateCall) -> Restore | None:
+def _decide(runtime: str, words: t.Sequence[str]) -> Restore | None:
     """The restore that this ``create`` becomes, or None for a plain ``create``.
 
     :raises PodferryError: it must not be created at all.
     """
-    config = read_json(os.path.join(call.bundle, "config.json"))
+    bundle = _value_of(words, "--bundle", "-b") or os.getcwd()
+    config = read_json(os.path.join(bundle, "config.json"))
     owner = oci.identity(config)
     marked = oci.ARRIVAL in (config.get("annotations") or {})
     if owner is None or owner.sandbox:
@@ -87,6 +87,8 @@ def _decide(runtime: str, call: CreateCall) -> Restore | None:
         raise StateConflict("this pod is leaving the node: it is not started from its image")
     if state not in ("armed", "going"):
         raise StateConflict(f"the arrival of this pod is {state}: it is not started from its image")
+    # Not before: a container that only passes by may be created with words that are new to us.
+    call = parse_create(words)
     faults.point("handler:claim:before")
     _bind(run, owner, call.identifier)
     faults.point("handler:claim:after")
@@ -173,12 +175,11 @@ def _state(runtime: str, words: t.Sequence[str]) -> int:
     return done.returncode
 
 
-def _log_file(words: t.Sequence[str]) -> str:
-    for position, word in enumerate(words[:-1]):
-        if word == "--log":
-            return words[position + 1]
-        if word.startswith("--log="):
-            return word[len("--log=") :]
+def _value_of(words: t.Sequence[str], *names: str) -> str:
+    for word, following in zip(words, [*words[1:], ""]):
+        name, equals, value = word.partition("=")
+        if name in names:
+            return value if equals else following
     return ""
 
 
