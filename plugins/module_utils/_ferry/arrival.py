@@ -70,7 +70,7 @@ def _stop_claim(run: paths.RunPaths, container: str) -> None:
         for group in groups:
             group.kill()
         if not _alive(int(claim["pid"]), str(claim["identifier"])) and not any(group.pids() for group in groups):
-            _unmount(str(claim["identifier"]))
+            _sweep(str(claim["identifier"]))
             return
         if time.monotonic() > deadline - 8:
             _terminate(int(claim["pid"]), str(claim["identifier"]))
@@ -78,14 +78,18 @@ def _stop_claim(run: paths.RunPaths, container: str) -> None:
     raise RestoreFailed(f"container {container} of a failed arrival does not die")
 
 
-def _unmount(identifier: str) -> None:
-    """Remove the mount that a runc which was killed in its restore leaves; its ``delete`` stumbles over it."""
+def _sweep(identifier: str) -> None:
+    """Remove what a runc that was killed in its restore leaves and its ``delete`` does not find: a mount, empty cgroups."""
     ending = f"/{identifier}/criu-root"
     points = [line.split()[4] for line in read_text("/proc/self/mountinfo").splitlines()]
     for point in {point for point in points if point.endswith(ending)}:
         process.run(["umount", "--lazy", point])
         for folder in (point, os.path.dirname(point)):
             with contextlib.suppress(OSError):  # the runtime's own state is in it: its delete takes that
+                os.rmdir(folder)
+    for folder, _folders, _names in os.walk(ROOT, topdown=False):
+        if identifier in os.path.basename(folder):
+            with contextlib.suppress(OSError):
                 os.rmdir(folder)
 
 
