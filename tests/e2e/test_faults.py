@@ -435,7 +435,8 @@ SELECTED_DISTURBANCES = {
 )
 def test_disturbance(hands: Hands, traces: Traces, what: Disturbance) -> None:
     # A held ferry is silent: the other must have the patience for that, and notice all the same when it is meant to.
-    deadlines = {"silence": 6.0, "settle": 12.0, "freeze": 40.0, "restore": 30.0}
+    silence = 6.0 if "link" in what.name else 25.0
+    deadlines = {"silence": silence, "settle": 12.0, "freeze": 60.0, "restore": 50.0}
     with crossing(hands, faults={what.node: {what.point: "hold"}}, deadlines=deadlines) as one:
 
         def disturb() -> None:
