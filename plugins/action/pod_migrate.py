@@ -162,7 +162,7 @@ class Screen:
                 return
             # After Ctrl-C ansible-playbook waits for us and reads no more of what we display, but what becomes of the
             # pod is just what its user wants to know then: write to where it would have been written.
-            with open(f"/proc/{os.getppid()}/fd/1", "w", encoding="utf-8") as terminal:
+            with open(f"/proc/{os.getppid()}/fd/1", "a", encoding="utf-8") as terminal:
                 terminal.write(text + "\n")
 
 
