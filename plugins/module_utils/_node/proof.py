@@ -168,11 +168,20 @@ class Proof:
         """
         with _phase("start"):
             source = self._start()
-        with _phase("freeze"):
-            source.cgroup.freeze(5.0)
-            frozen_at = self._last_tick()
-        with _phase("dump"):
-            dump_ms, images = self._dump(source, frozen_at)
+        images = os.path.join(self._folder, "images")
+        attempt = dump.Dump(source, images, os.path.join(self._folder, "work"), "refuse")
+        try:
+            with _phase("dump"):
+                attempt.get_ready(_DEADLINE_SECONDS, lambda: None)
+            with _phase("freeze"):
+                source.cgroup.freeze(5.0)
+                frozen_at = self._last_tick()
+            with _phase("dump"):
+                dump_ms = self._dump(attempt)
+                self._check_still(source.cgroup, frozen_at, "dump")
+        except BaseException:
+            attempt.stop()
+            raise
         with _phase("kill"):
             source.cgroup.kill()
             self._runtime("delete", "--force", self._source)
@@ -211,13 +220,13 @@ class Proof:
             owner=owner,
         )
 
-    def _dump(self, source: Container, frozen_at: int) -> tuple[float, str]:
-        images = os.path.join(self._folder, "images")
+    @staticmethod
+    def _dump(attempt: dump.Dump) -> float:
+        """Dump the frozen container and return how long that took, in milliseconds."""
         began = time.monotonic()
-        dump.Dump(source, images, os.path.join(self._folder, "work"), "refuse").finish()
-        took = (time.monotonic() - began) * 1000
-        self._check_still(source.cgroup, frozen_at, "dump")
-        return took, images
+        attempt.begin()
+        attempt.finish()
+        return (time.monotonic() - began) * 1000
 
     def _restore(self, images: str, frozen_at: int) -> tuple[float, Cgroup]:
         restore.write_arrival(images, self._folder, "verify", self._target)
