@@ -39,6 +39,12 @@ def the_one(cluster: Cluster, source: str) -> str:
     return alive[0] if alive else ""
 
 
+def node_ready(cluster: Cluster, node: str) -> bool:
+    """Whether the node is Ready (a runtime that restarts makes it NotReady for some seconds)."""
+    conditions = cluster.core.read_node(node).status.conditions
+    return any(condition.type == "Ready" and condition.status == "True" for condition in conditions)
+
+
 def kill(play: RunningPlay) -> None:
     """The controller is gone from one moment to the next: ansible-playbook, its workers, its connections."""
     children = [play.process.pid]
@@ -57,7 +63,12 @@ def kill(play: RunningPlay) -> None:
 def run_again(plays: Plays, cluster: Cluster, source: str, traces: Traces, name: str) -> None:
     """The same command once more ends with the pod on node-b, nothing lost, nothing left."""
     current = the_one(cluster, source) or source
-    plays.migrate(current, "node-b", name=name).ok()
+    deadline = time.monotonic() + 60  # as the refusal says: ferries without a controller give up within a minute
+    result = plays.migrate(current, "node-b", name=name)
+    while "migration_under_way" in result.output and time.monotonic() < deadline:
+        time.sleep(2)
+        result = plays.migrate(current, "node-b", name=name)
+    result.ok()
     target = the_one(cluster, source) or the_one(cluster, current)
     assert target
     assert cluster.node(target) == "node-b"
@@ -142,6 +153,7 @@ def test_the_runtime_is_restarted_while_the_handler_waits(
         hold.release()
         play.finish()
     until("one copy counts", lambda: the_one(cluster, source), 60)
+    until("node-b Ready", lambda: node_ready(cluster, "node-b"), 60)
     run_again(plays, cluster, source, traces, "new")
 
 
