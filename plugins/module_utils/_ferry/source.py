@@ -234,7 +234,11 @@ class SourceFerry(Ferry):
             os.makedirs(self.paths.container(item.name), mode=0o700)
             dump = Dump(item, self.paths.criu(item.name), self.paths.work(item.name), self.tcp)
             self._dumps.append(dump)
-            dump.get_ready(_GET_READY_SECONDS)
+            dump.get_ready(_GET_READY_SECONDS, self._keep_up)
+
+    def _keep_up(self) -> None:
+        self._watch()
+        self.peer().beat()
 
     def _dump_and_send(self) -> None:
         """Dump every container and send what is written while it is written."""

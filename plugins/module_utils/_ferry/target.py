@@ -31,7 +31,7 @@ from .._criu.dump import log_tail
 from .._criu.hold import Hold, can_hold
 from .._criu.log import explain
 from .._runtime import container as containers
-from .._runtime import oci, quota
+from .._runtime import oci, procfs, quota
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
 from . import deadman, logs, paths, tls, tree
@@ -67,6 +67,7 @@ class Gate:
         self.owner = owner
         self.config: t.Mapping[str, t.Any] = config
         self.cgroup: Cgroup | None = None
+        self.init = 0
 
     def ended(self) -> bool:
         """Whether the process behind ``create`` is gone."""
@@ -95,6 +96,8 @@ class TargetFerry(Ferry):
         self._freeze_ns = 0
         self._listener: socket.socket | None = None
         self._committed = False
+        self._misfit: RestoreFailed | None = None
+        """Why the container that came cannot be restored. No other will come: its claim is used up."""
 
     # --- requests -------------------------------------------------------------------------------------------------
 
@@ -122,10 +125,11 @@ class TargetFerry(Ferry):
         expected = self._destinations.get(name)
         if expected is not None and expected != oci.destinations(gate.config):
             different = set(expected) ^ set(oci.destinations(gate.config))
-            raise RestoreFailed(
+            self._misfit = RestoreFailed(
                 f"the target's container mounts something else than the source's: {', '.join(sorted(different))}",
                 "An admission controller or the runtime's configuration differs between the nodes.",
             )
+            raise self._misfit
         self.gates[name] = gate
         self.emit("claimed", container=name)
 
@@ -237,12 +241,18 @@ class TargetFerry(Ferry):
 
     def _look_after_gates(self) -> None:
         """:raises RestoreFailed: a ``create`` that waits for its state has ended, or waits for too long."""
+        if self._misfit is not None:
+            raise self._misfit
         for name, gate in self.gates.items():
             if gate.cgroup is not None:
                 if not gate.cgroup.stands():
                     raise RestoreFailed(
                         f"container {name} did not stay frozen until the commit",
                         "The target pod was deleted, or something thawed or killed it.",
+                    )
+                if procfs.being_ended(gate.init):
+                    raise RestoreFailed(
+                        f"somebody ends container {name} while it stands frozen", "The target pod was deleted."
                     )
             elif gate.ended():
                 raise RestoreFailed(
@@ -466,7 +476,7 @@ class TargetFerry(Ferry):
             if time.monotonic() > deadline:
                 raise RestoreFailed(f"container {name} does not stand frozen after its restore")
             time.sleep(0.0005)
-        gate.cgroup = found.cgroup
+        gate.cgroup, gate.init = found.cgroup, found.pid
         write_json(self.paths.mark("restored", name), {"cgroup": found.cgroup.path, "id": gate.identifier})
 
     def _let_go(self) -> float:

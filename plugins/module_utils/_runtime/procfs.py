@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import typing as t
@@ -72,6 +73,13 @@ def status(pid: int) -> dict[str, str]:
     except OSError:
         return {}
     return {name: value.strip() for name, _colon, value in (line.partition(":") for line in lines)}
+
+
+def being_ended(pid: int) -> bool:
+    """Whether SIGTERM or SIGKILL waits for a process: what a runtime that stops a frozen container leaves there."""
+    fields = status(pid)
+    waiting = int(fields.get("SigPnd", "0"), 16) | int(fields.get("ShdPnd", "0"), 16)
+    return bool(waiting & (1 << (signal.SIGTERM - 1) | 1 << (signal.SIGKILL - 1)))
 
 
 def descriptors(pid: int) -> list[str]:
