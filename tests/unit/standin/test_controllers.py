@@ -214,7 +214,7 @@ def test_a_silent_node_is_lost_and_found(manager: Manager, monkeypatch: pytest.M
     monkeypatch.setattr("podferry_standin.api.controllers.nodes.time.monotonic", lambda: clock[0])
     lifecycle = nodes.NodeLifecycle(registry)
     lifecycle.reconcile()
-    for _ in range(4):
+    for _round in range(4):
         clock[0] += 4.9
         lifecycle.reconcile()
     lost = registry.get(NODES, "", "nodea")

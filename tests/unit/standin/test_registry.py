@@ -37,7 +37,7 @@ def refused(action: Callable[[], Any]) -> errors.ApiError:
 def test_generated_names_differ(registry: Registry) -> None:
     names = {
         registry.create(PODS, "default", {**pod(), "metadata": {"generateName": "x-"}})["metadata"]["name"]
-        for _ in range(5)
+        for _round in range(5)
     }
     assert len(names) == 5 and all(name.startswith("x-") and len(name) == 7 for name in names)
 

@@ -49,7 +49,7 @@ def main() -> None:
     while True:
         tick += 1
         say(f"tick {tick} {time.monotonic_ns()} {time.time_ns()}")
-        for _ in range(min(PAGES_PER_TICK, pages)):
+        for _round in range(min(PAGES_PER_TICK, pages)):
             if zlib.crc32(view[page * PAGE : (page + 1) * PAGE]) != sums[page]:
                 say(f"memory CORRUPT page={page} tick={tick}")
                 sys.exit(1)

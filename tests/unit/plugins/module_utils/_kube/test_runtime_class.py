@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The RuntimeClass against an API made of a dictionary."""
 
+from __future__ import annotations
+
 import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError

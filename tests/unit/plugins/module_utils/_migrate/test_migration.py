@@ -393,7 +393,7 @@ def test_several_faults_in_several_runs(seed: int) -> None:
     chance = random.Random(seed)
     world = World(replicaset=bool(seed % 2))
     for _attempt in range(4):
-        world.faults = {world.calls + chance.randrange(1, MOST_CALLS): chance.choice(FAULTS) for _ in range(3)}
+        world.faults = {world.calls + chance.randrange(1, MOST_CALLS): chance.choice(FAULTS) for _round in range(3)}
         try:
             move(world)
         except Killed:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The handler's place in containerd's configuration, and the way back to the same bytes."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

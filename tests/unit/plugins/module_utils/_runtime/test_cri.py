@@ -66,7 +66,7 @@ SystemdCgroup = true
 def test_no_runc_is_said() -> None:
     config = cri.parse_containerd('version = 3\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes]\n')
     with pytest.raises(NotFound, match="no handler that runs runc") as caught:
-        _ = config.default
+        assert config.default
     assert "named runc" in caught.value.remedy
 
 

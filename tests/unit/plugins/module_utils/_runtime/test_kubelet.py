@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """runtimeRequestTimeout, from wherever a kubelet has it."""
 
+from __future__ import annotations
+
 import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._runtime import kubelet

@@ -18,7 +18,7 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 def suffix() -> str:
     """Five characters as Kubernetes makes them for generated names."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(5))
+    return "".join(secrets.choice(_ALPHABET) for _round in range(5))
 
 
 def namespace(store: Store, resource: Resource, obj: Obj) -> None:

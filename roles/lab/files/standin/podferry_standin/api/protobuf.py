@@ -123,7 +123,7 @@ def _empty(value: Any) -> bool:
     if isinstance(value, int):
         return False
     try:
-        return all(_empty(item) for _, item in _fields(value))
+        return all(_empty(item) for _number, item in _fields(value))
     except IndexError:
         return False
 

@@ -51,7 +51,7 @@ class Signer:
 
     def valid(self, token: str) -> bool:
         """Whether this is a token of ours that has not expired."""
-        text, _, mac = token.rpartition(".")
+        text, _separator, mac = token.rpartition(".")
         if not text or not hmac.compare_digest(mac, self._mac(text)):
             return False
         body = text.partition(".")[2]

@@ -153,6 +153,6 @@ def _classes() -> dict[str, Any]:
 CLASSES: dict[str, Any] = _classes()
 
 
-def new(name: str, /, **fields: Any) -> Any:
-    """A message of the name."""
-    return CLASSES[name](**fields)
+def new(message: str, /, **fields: Any) -> Any:
+    """A message of the message."""
+    return CLASSES[message](**fields)

@@ -40,7 +40,7 @@ class Options:
 
 
 def _time(text: str) -> datetime:
-    head, _, fraction = text.rstrip("Z").partition(".")
+    head, _separator, fraction = text.rstrip("Z").partition(".")
     zone = "+00:00" if text.endswith("Z") or "+" not in text else ""
     return datetime.fromisoformat(
         f"{head}.{fraction[:6].ljust(6, '0')}{zone}" if fraction and zone else text.replace("Z", "+00:00")
@@ -65,7 +65,7 @@ def read(path: Path, options: Options, alive: Callable[[], bool]) -> Iterator[by
             more = file.read()
             rest += more
             while b"\n" in rest:
-                line, _, rest = rest.partition(b"\n")
+                line, _separator, rest = rest.partition(b"\n")
                 sent, out = _emit(line + b"\n", options, sent)
                 yield out
             if not living and not more:
@@ -75,9 +75,9 @@ def read(path: Path, options: Options, alive: Callable[[], bool]) -> Iterator[by
 
 
 def _emit(line: bytes, options: Options, sent: int) -> tuple[int, bytes]:
-    stamp, _, rest = line.partition(b" ")
-    _stream, _, rest = rest.partition(b" ")
-    tag, _, text = rest.partition(b" ")
+    stamp, _separator, rest = line.partition(b" ")
+    _stream, _separator, rest = rest.partition(b" ")
+    tag, _separator, text = rest.partition(b" ")
     if options.since is not None and _time(stamp.decode()) < options.since:
         return sent, b""
     if tag.startswith(b"P"):

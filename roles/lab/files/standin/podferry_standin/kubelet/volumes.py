@@ -167,7 +167,7 @@ def downward(pod: Obj, item: Obj) -> str:
 
 def resource_value(container: Obj, reference: Obj) -> str:
     """A limit or request, in units of the divisor."""
-    group, _, name = reference["resource"].partition(".")
+    group, _separator, name = reference["resource"].partition(".")
     value = ((container.get("resources") or {}).get(group) or {}).get(name, "0")
     divisor = quantity(reference.get("divisor") or "1") or 1
     return str(-int(-quantity(value) // divisor))

@@ -57,7 +57,7 @@ class Manager:
 
     def settle(self) -> None:
         """For tests: rounds until nothing changes any more."""
-        for _ in range(_SETTLE_ROUNDS):
+        for _round in range(_SETTLE_ROUNDS):
             before = self.registry.store.revision
             self.reconcile()
             if self.registry.store.revision == before:

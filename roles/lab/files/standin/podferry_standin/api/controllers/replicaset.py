@@ -65,7 +65,7 @@ class ReplicaSetController(Controller):
 
     def _scale(self, owner: Obj, active: list[Obj]) -> None:
         meta, missing = owner["metadata"], owner["spec"]["replicas"] - len(active)
-        for _ in range(missing):
+        for _round in range(missing):
             pod = pod_from(owner["spec"]["template"], owner_reference(REPLICASETS, owner))
             pod["metadata"]["generateName"] = f"{meta['name']}-"
             try:
