@@ -65,8 +65,10 @@ class Dump:
         self._env = env
         self._process: subprocess.Popen[bytes] | None = None
 
-    def get_ready(self, timeout: float) -> None:
+    def get_ready(self, timeout: float, pulse: t.Callable[[], None]) -> None:
         """Start the runtime and let it come as far as CRIU, while the container still runs. ``timeout`` in seconds.
+
+        ``pulse`` is called meanwhile, so that the other node hears of us; it may raise to stop.
 
         Without a hold (a runtime that we cannot stop there) nothing is started yet.
 
@@ -84,6 +86,7 @@ class Dump:
                 raise DumpFailed(
                     f"the runtime did not call CRIU for container {self._name} within {timeout:g} s", _REPORT
                 )
+            pulse()
             time.sleep(0.001)
 
     def begin(self) -> None:
