@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -82,7 +83,7 @@ def judge(said: list[tuple[str, int, str, int]]) -> list[str]:
         for fences in [{entry[0] for entry in said}]
         if len(fences) > 1
     ]
-    for old, new in zip(said, said[1:], strict=False):
+    for old, new in pairwise(said):
         if new[1] != old[1] + 1:
             wrong.append(f"{old[1]} from {old[2]} is followed by {new[1]} from {new[2]}")
     seen: list[str] = []

@@ -139,7 +139,7 @@ class Receiver:
         """
         self.close()
         name = str(message.get("name"))
-        if not _NAME.fullmatch(name) or name.split("/")[0] not in self._containers or name in self._files:
+        if not _NAME.fullmatch(name) or name.split("/", 1)[0] not in self._containers or name in self._files:
             raise InvalidInput(f"the source sent a file of the name {name!r}")
         path = os.path.join(self._root, name)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
