@@ -169,8 +169,9 @@ class Node:
         half.alive = False
         return {"surrendered": self.world.give_up(half), "reason": "let go"}
 
-    def op_undo_arm(self, run: str, deadlines: JsonDict) -> None:
+    def op_undo_arm(self, run: str, deadlines: JsonDict, target_record: str) -> None:
         half = self.runs[run]
+        assert target_record == "aborted"
         if half.state not in ("relinquished", "killed"):
             raise NodeError(self.name, "state_conflict", half.state)
         half.state = "killed"

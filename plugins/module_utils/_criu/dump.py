@@ -94,10 +94,7 @@ class Dump:
         if self._hold is None:
             self._start()
             return
-        while not self._hold.release():
-            if not self.running():
-                return  # finish() says why
-            time.sleep(0.0005)
+        self._hold.release()
         self._hold = None
 
     def _start(self) -> None:

@@ -10,7 +10,6 @@ pipe, says that it got there by a file, and becomes the real CRIU when ``go`` is
 
 from __future__ import annotations
 
-import errno
 import os
 
 FRONT = "/usr/local/libexec/podferry"
@@ -26,6 +25,8 @@ class Hold:
     def __init__(self, folder: str) -> None:
         self.path = os.path.join(folder, "hold")
         os.mkfifo(self.path, 0o600)
+        # Open for both: whoever waits at the pipe is let in, and sees its end when we are gone, however we go.
+        self._pipe = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
 
     def environment(self, env: dict[str, str]) -> dict[str, str]:
         """``env`` with our front before CRIU."""
@@ -35,19 +36,13 @@ class Hold:
         """Whether the runtime has come as far as calling CRIU."""
         return os.path.exists(f"{self.path}.ready")
 
-    def release(self) -> bool:
-        """Let CRIU go on; False when it does not stand there (yet)."""
-        try:
-            pipe = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return False
-            raise
-        try:
-            os.write(pipe, b"go\n")
-        finally:
-            os.close(pipe)
-        return True
+    def release(self) -> None:
+        """Let CRIU go on, also when it comes to the pipe only later."""
+        os.write(self._pipe, b"go\n")
+
+    def break_off(self) -> None:
+        """End the wait without CRIU: the front exits with an error."""
+        os.close(self._pipe)
 
 
 def can_hold(runtime: str) -> bool:

@@ -191,11 +191,11 @@ def _remove(place: paths.RunPaths, runner: Runner) -> None:
             with contextlib.suppress(OSError, ValueError, KeyError, PodferryError):  # a handler died while it wrote it
                 identifier = str(read_json(os.path.join(place.directory, name))["identifier"])
                 shutil.rmtree(paths.claim(identifier, place.state), ignore_errors=True)
-    folder = paths.arrivals(place.state)
-    for name in os.listdir(folder) if os.path.isdir(folder) else []:
-        link = os.path.join(folder, name)
-        if os.path.islink(link) and os.readlink(link) == place.directory:
-            os.unlink(link)
+    for folder in (paths.arrivals(place.state), os.path.join(place.state, "runs")):
+        for name in os.listdir(folder) if os.path.isdir(folder) else []:
+            link = os.path.join(folder, name)
+            if os.path.islink(link) and os.readlink(link) == place.directory:
+                os.unlink(link)
     if os.path.ismount(place.images):
         done = runner(["umount", place.images])
         if done.code != 0:
@@ -203,11 +203,13 @@ def _remove(place: paths.RunPaths, runner: Runner) -> None:
     shutil.rmtree(place.directory)
 
 
-def undo_config(place: paths.RunPaths) -> dict[str, t.Any]:
+def undo_config(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The ``ferry_start`` request that brings the pod back on its own node from its own dump.
 
     :raises StateConflict: there is nothing to bring back.
     """
+    if proof.get("target_record") != "aborted":
+        raise StateConflict("the pod is brought back only on the proof that the target's record is aborted")
     journal = Journal.load(place)
     data = journal.data
     if journal.state not in ("relinquished", "killed") or data.get("mode") != "successor":

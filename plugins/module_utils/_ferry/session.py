@@ -18,11 +18,12 @@ import time
 import typing as t
 
 from .._common.digest import engine_digest
-from .._common.errors import InvalidInput, NotFound, PodferryError
+from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
 from .._runtime import images, inspect, process
 from .._runtime.facts import collect
 from . import lifecycle, paths, units
 from .control import Client
+from .record import Record
 
 Arguments = t.Mapping[str, t.Any]
 Operation = t.Callable[["Session", Arguments], t.Any]
@@ -207,9 +208,12 @@ def _cancel(session: Session, arguments: Arguments) -> t.Any:
 
 def _undo_arm(session: Session, arguments: Arguments) -> t.Any:
     place = _run(arguments)
+    config = lifecycle.undo_config(place, arguments)
     lifecycle.kill_source(place)
-    config = lifecycle.undo_config(place)
     undo = paths.RunPaths(config["run"])
+    if Record(undo.directory).thawed():
+        raise StateConflict("the pod has been brought back already")
+    lifecycle.finish(undo, session.runner)  # an attempt that failed
     undo.create()
     attached = session.attach(undo.run, "target", units.start(undo, "target", session.runner))
     attached.ask({**config, "deadlines": arguments.get("deadlines") or {}})

@@ -114,6 +114,7 @@ class SourceFerry(Ferry):
         :returns: the answer to ``ferry_start``.
         """
         self.phases.enter("prepare")
+        thaw.claim(self.paths, self.config["namespace"], self.config["pod"])
         self.journal.write(
             "prepared", run=self.paths.run, role=self.role, mode=self.mode, namespace=self.config["namespace"],
             pod=self.config["pod"], uid=self.config["uid"], target_pod=self.config.get("target_pod", self.config["pod"]),

@@ -48,6 +48,9 @@ _POLL = 0.002
 class Gate:
     """A container whose ``create`` waits for its state."""
 
+    init = 0
+    """The restored process, once it stands."""
+
     def __init__(self, peer: Peer, request: Message) -> None:
         self.peer = peer
         self.request = request
@@ -67,7 +70,6 @@ class Gate:
         self.owner = owner
         self.config: t.Mapping[str, t.Any] = config
         self.cgroup: Cgroup | None = None
-        self.init = 0
 
     def ended(self) -> bool:
         """Whether the process behind ``create`` is gone."""
@@ -421,14 +423,17 @@ class TargetFerry(Ferry):
         failed = self.paths.mark("action-failed", name)
         started = os.path.join(paths.claim(gate.identifier), "started")
         quota_files = quota.files_of_config(gate.config)
-        released = gate.hold is None
+        if gate.hold is not None:
+            gate.hold.release()
         while not os.path.exists(started):
             self.pump()
             if not gate.quotas:
                 gate.quotas = quota.read_files(quota_files)  # the runtime has just made the cgroup
                 quota.lift(gate.quotas)
-            if gate.hold is not None and not released:
-                released = gate.hold.release()
+            if gate.cgroup is None and gate.ended() and os.path.exists(frozen):
+                self._check_frozen(name, gate)  # create has returned: from now on its end is noticed at once
+            if gate.cgroup is not None:
+                self._look_after_gates()
             if os.path.exists(failed):
                 raise RestoreFailed(f"container {name} could not be frozen at its restore: {read_text(failed).strip()}")
             if gate.ended() and not os.path.exists(frozen):

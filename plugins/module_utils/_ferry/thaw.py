@@ -7,13 +7,37 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import typing as t
 
-from .._common.errors import PodferryError
+from .._common.errors import PodferryError, StateConflict
 from .._runtime import quota
 from .._runtime.cgroup import Cgroup
 from . import paths
+
+
+def claim(place: paths.RunPaths, namespace: str, pod: str) -> None:
+    """Make this the one run that may freeze the pod. Held until the run is finished here.
+
+    :raises StateConflict: another run of the pod has not been finished on this node.
+    """
+    folder = os.path.join(place.state, "runs")
+    link = os.path.join(folder, f".leaving-{paths.valid_name(namespace)}_{paths.valid_name(pod)}")
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not os.path.isdir(link):  # there is none, or it is of a run whose directory is gone
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(link)
+            os.symlink(place.directory, link)
+            return
+    finally:
+        os.close(descriptor)
+    raise StateConflict(
+        f"another run is moving pod {namespace}/{pod} from this node",
+        "Wait for its end, or run the play again when its controller is gone.",
+    )
 
 
 def depart(place: paths.RunPaths, namespace: str, pod: str) -> None:

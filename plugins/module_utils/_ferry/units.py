@@ -28,7 +28,7 @@ def start(paths: RunPaths, role: str, runner: Runner) -> Client:
             "systemd-run", f"--unit={unit}", "--collect", "--quiet", "--service-type=exec",
             f"--description=podferry {role} of run {paths.run}",
             "--property=NotifyAccess=main", "--property=WatchdogSignal=SIGKILL",
-            "--property=KillMode=control-group", "--property=TimeoutStopSec=5s", "--property=LimitNOFILE=65536",
+            "--property=KillMode=control-group", "--property=TimeoutStopSec=30s", "--property=LimitNOFILE=65536",
             f"--property=ExecStopPost={NODE} guard {paths.run} {role}",
             "--", NODE, "serve", paths.run, role,
         ]
@@ -52,7 +52,11 @@ def start(paths: RunPaths, role: str, runner: Runner) -> Client:
 def stop(paths: RunPaths, role: str, runner: Runner) -> None:
     """Stop a ferry (its guard runs after it); nothing happens when it has ended."""
     unit = unit_name(paths.run, role)
-    runner(["systemctl", "stop", unit], timeout=30)
+    done = runner(["systemctl", "stop", unit], timeout=60)
+    if done.code not in (0, 5):  # 5: there is none
+        raise CommandFailed(
+            f"systemd did not stop {unit}: {done.stderr.strip()}", "Look at `systemctl status` on the node."
+        )
     runner(["systemctl", "reset-failed", unit], timeout=30)
 
 

@@ -92,6 +92,8 @@ def start_ferries(run: Run, pod: Any, target_node: Any) -> None:
     except NodeError as exc:
         if exc.type == "link_lost":
             raise RefusedNow(refuse("ferry_unreachable", f"{exc.message}.", remedy=exc.remedy)) from exc
+        if exc.type == "state_conflict":  # it began after our preflight had looked
+            raise RefusedNow(refuse("migration_under_way", f"{exc.message}.")) from exc
         raise
 
 

@@ -227,7 +227,9 @@ def restore_at_home(run: Run, *, armed: bool) -> str:
     plan, tools = run.plan, run.tools
     run.forget_target()
     if not armed:
-        run.source.call("undo_arm", run=run.id, timeout_s=60.0, deadlines=plan.deadlines.to_dict())
+        run.source.call(
+            "undo_arm", run=run.id, timeout_s=60.0, deadlines=plan.deadlines.to_dict(), target_record="aborted"
+        )
     home = manifests.for_return(run.manifest, source_node=plan.source_node)
     post(tools, plan.namespace, home, patience_s=tools.api_patience_s, replaces=plan.uid)
 

@@ -455,7 +455,7 @@ class Crossing:
         answer = self.ask(TARGET, "surrender")
         assert answer["surrendered"], answer
         self.session(SOURCE).events.clear()
-        self.ask(SOURCE, "undo_arm", deadlines=self.deadlines)
+        self.ask(SOURCE, "undo_arm", deadlines=self.deadlines, target_record="aborted")
         self.home = Copy(self.hands, SOURCE, self.target.pod, "33333333-cccc", self.source.program)
         self.post(self.home)
         return self.resumed(SOURCE)

@@ -465,12 +465,12 @@ def test_undo_only_of_a_successors_source(node: Node, state: str, mode: str, mon
     journal.write(state, freeze_ns=5)
     monkeypatch.setattr(lifecycle.os.path, "ismount", lambda path: path == node.place.images)
     if mode == "successor" and state in ("relinquished", "killed"):
-        config = lifecycle.undo_config(node.place)
+        config = lifecycle.undo_config(node.place, {"target_record": "aborted"})
         assert (config["run"], config["role"], config["mode"]) == (RUN + ".undo", "target", "undo")
         assert config["images"] == node.place.images and config["containers"] == ["one", "two"]
     else:
         with pytest.raises(StateConflict, match="nothing to undo"):
-            lifecycle.undo_config(node.place)
+            lifecycle.undo_config(node.place, {"target_record": "aborted"})
 
 
 def test_what_systemd_refuses_is_an_error(node: Node) -> None:
