@@ -24,13 +24,18 @@ def present(runner: Runner, arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any
     found = _DIGEST.search(str(arguments.get("id", "")))
     if found is None:
         raise InvalidInput(f"{arguments.get('id')!r} names no image digest")
-    return {"present": _has(runner, found.group(1)), "id": found.group(1)}
+    return {"present": _has(runner, found.group(1), str(arguments.get("ref", ""))), "id": found.group(1)}
 
 
-def _has(runner: Runner, digest: str) -> bool:
+def _has(runner: Runner, digest: str, reference: str) -> bool:
     if os.path.exists("/run/containerd/containerd.sock"):
         listed = check(runner, ["ctr", "--namespace", "k8s.io", "images", "list"])
-        return any(digest in line for line in listed.splitlines())
+        if any(digest in line for line in listed.splitlines()):
+            return True
+        # The kubelet reports the digest of the image's configuration; containerd may only list that of its manifest.
+        rows = [line.split() for line in listed.splitlines()[1:]]
+        manifests = [row[2] for row in rows if len(row) > 2 and reference and row[0] == reference]
+        return any(digest in _configurations(runner, manifest) for manifest in manifests)
     store = "/var/lib/containers/storage/overlay-images/images.json"
     with open(store, encoding="utf-8") as stream:
         entries = json.load(stream)
@@ -39,6 +44,19 @@ def _has(runner: Runner, digest: str) -> bool:
         entry.get("id") == identifier or digest in (entry.get("digest"), *(entry.get("names") or []))
         for entry in entries
     )
+
+
+def _configurations(runner: Runner, digest: str) -> set[str]:
+    """Digests of the configurations that a manifest, or each manifest of an index, names; empty when it is not there."""
+    done = runner(["ctr", "--namespace", "k8s.io", "content", "get", digest])
+    try:
+        document = json.loads(done.stdout) if done.code == 0 else {}
+    except ValueError:
+        return set()
+    found = {str((document.get("config") or {}).get("digest", ""))} - {""}
+    for entry in document.get("manifests") or []:
+        found |= _configurations(runner, str(entry.get("digest", "")))
+    return found
 
 
 def pull(runner: Runner, arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -60,7 +78,7 @@ def pull(runner: Runner, arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         raise CommandFailed(
             f"image {by_digest} cannot be pulled: {done.stderr.strip()[-300:]}", "Bring the image to the node first."
         )
-    if not _has(runner, found.group(1)):
+    if not _has(runner, found.group(1), by_digest):
         raise NotFound(
             f"{by_digest} is another image than the pod runs ({found.group(1)[:19]})",
             "Import the image that the pod runs.",

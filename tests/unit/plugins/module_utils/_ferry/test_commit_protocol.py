@@ -169,6 +169,8 @@ class FakeServer:
 class FakeGate:
     """A ``create`` that waits for its state."""
 
+    init = 0
+
     def __init__(self) -> None:
         self.peer, self.request = FakePeer(), {"id": 1}
         self.cgroup: FakeCgroup | None = None

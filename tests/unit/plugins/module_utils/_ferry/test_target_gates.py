@@ -20,6 +20,8 @@ from doubles.cgroups import FakeCgroup
 class Gate:
     """A ``create`` that waits."""
 
+    init = 0
+
     def __init__(self, _peer: object, request: dict[str, Any]) -> None:
         self.config = {"mounts": [{"destination": place} for place in request["mounts"]]}
         self.cgroup: FakeCgroup | None = None
