@@ -33,6 +33,7 @@ from ansible_collections.podferry.live.plugins.module_utils._plan.plan import Pl
 from ansible_collections.podferry.live.plugins.module_utils._report import file as report_file
 from ansible_collections.podferry.live.plugins.module_utils._report.record import Report
 from ansible_collections.podferry.live.plugins.module_utils._report.summary import human_bytes, summary
+from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
 from ansible_collections.podferry.live.plugins.plugin_utils._nodes import InventoryError, inventory, session_opener
 
 MODULE_UTILS = Path(__file__).resolve().parent.parent / "module_utils"
@@ -45,18 +46,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "tcp": {"type": "str", "choices": ["close", "refuse"], "default": "close"},
     "report": {"type": "path"},
     "ready_timeout": {"type": "int", "default": 300},
-    "kubeconfig": {"type": "raw"},
-    "context": {"type": "str"},
-    "host": {"type": "str"},
-    "api_key": {"type": "str", "no_log": True},
-    "username": {"type": "str"},
-    "password": {"type": "str", "no_log": True},
-    "validate_certs": {"type": "bool", "aliases": ["verify_ssl"]},
-    "ca_cert": {"type": "path", "aliases": ["ssl_ca_cert"]},
-    "client_cert": {"type": "path", "aliases": ["cert_file"]},
-    "client_key": {"type": "path", "aliases": ["key_file"], "no_log": False},
-    "proxy": {"type": "str"},
-    "no_proxy": {"type": "str"},
+    **KUBE_ARGUMENTS,
 }
 _GOOD = ("finished", "already_there", "planned")
 

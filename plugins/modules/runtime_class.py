@@ -17,6 +17,7 @@ description:
 extends_documentation_fragment:
   - podferry.live._attributes
   - podferry.live._attributes.cluster
+  - podferry.live._kubernetes_auth
 attributes:
   check_mode:
     support: full
@@ -38,59 +39,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  kubeconfig:
-    description:
-      - Path of a kubeconfig on the controller, or its content as a dictionary.
-      - The environment variable E(K8S_AUTH_KUBECONFIG) is used when it is not given, then the places where C(kubectl) looks.
-    type: raw
-  context:
-    description:
-      - Context of the kubeconfig; E(K8S_AUTH_CONTEXT).
-    type: str
-  host:
-    description:
-      - URL of the API; E(K8S_AUTH_HOST).
-    type: str
-  api_key:
-    description:
-      - Bearer token; E(K8S_AUTH_API_KEY).
-    type: str
-  username:
-    description:
-      - User for basic authentication; E(K8S_AUTH_USERNAME).
-    type: str
-  password:
-    description:
-      - Password for basic authentication; E(K8S_AUTH_PASSWORD).
-    type: str
-  validate_certs:
-    description:
-      - Whether to check the certificate of the API; E(K8S_AUTH_VERIFY_SSL).
-    type: bool
-    aliases: [verify_ssl]
-  ca_cert:
-    description:
-      - Path of the certificate authority; E(K8S_AUTH_SSL_CA_CERT).
-    type: path
-    aliases: [ssl_ca_cert]
-  client_cert:
-    description:
-      - Path of a client certificate; E(K8S_AUTH_CERT_FILE).
-    type: path
-    aliases: [cert_file]
-  client_key:
-    description:
-      - Path of its key; E(K8S_AUTH_KEY_FILE).
-    type: path
-    aliases: [key_file]
-  proxy:
-    description:
-      - URL of an HTTP proxy; E(K8S_AUTH_PROXY).
-    type: str
-  no_proxy:
-    description:
-      - Hosts that are reached without the proxy; E(K8S_AUTH_NO_PROXY).
-    type: str
 requirements:
   - kubernetes >= 24.2.0 (Python, on the controller)
 notes:
