@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ansible_collections.podferry.live.plugins.action import pod_migrate
+from ansible_collections.podferry.live.plugins.doc_fragments import _kubernetes_auth
 from ansible_collections.podferry.live.plugins.module_utils._plan.plan import Plan
 from ansible_collections.podferry.live.plugins.module_utils._plan.refusals import refuse
 from ansible_collections.podferry.live.plugins.module_utils._report.record import Report
@@ -20,7 +21,10 @@ from ansible_collections.podferry.live.plugins.modules import pod_migrate as mod
 from doubles import objects
 
 ROOT = Path(__file__).resolve().parents[4]
-DOCUMENTED = yaml.safe_load(module.DOCUMENTATION)["options"]
+DOCUMENTED = {
+    **yaml.safe_load(module.DOCUMENTATION)["options"],
+    **yaml.safe_load(_kubernetes_auth.ModuleDocFragment.DOCUMENTATION)["options"],
+}
 
 
 def test_arguments_are_those_that_are_documented() -> None:
