@@ -57,7 +57,7 @@ MASKED_UNITS = (
     "systemd-udevd.service",
 )
 
-_BUILD = r"""
+_BUILD_SCRIPT = r"""
 set -eu
 root=$1 suite=$2 mirror=$3 debs=$4; shift 4
 mkdir -p "$debs/partial"
@@ -146,38 +146,48 @@ def ensure(cache: str, kind: str, suite: str, mirror: str, packages: list[str], 
         work = f"{place}.building"
         shutil.rmtree(work, ignore_errors=True)
         os.makedirs(work)
-        log = os.path.join(cache, f"{name}.log")
-        Path(log).write_bytes(b"")
-        if kind == "base":
-            debs = os.path.join(cache, "debs")
-            os.makedirs(debs, exist_ok=True)
-            with lock(cache, "debs"):
-                _run(log, "debootstrap", "--variant=minbase", f"--cache-dir={debs}", suite, f"{work}/rootfs", mirror)
-        else:
-            base, _built = ensure(cache, "base", suite, mirror, [], strip=False)
-            _run(log, "cp", "--archive", "--reflink=auto", base, f"{work}/rootfs")
-            # apt has one download cache: one build at a time.
-            with lock(cache, "debs"):
-                _run(
-                    log, "sh", "-c", _BUILD, "build",
-                    f"{work}/rootfs", suite, mirror, os.path.join(cache, "debs"), *sorted(set(packages)),
-                )  # fmt: skip
-        installed = command.run("chroot", f"{work}/rootfs", "dpkg-query", "-W", "-f", "${Package}\t${Version}\n")
-        if kind == "base":
-            _empty(f"{work}/rootfs/var/cache/apt/archives")
-        else:
-            _finish(f"{work}/rootfs", strip)
-        manifest = {
-            "key": name,
-            "suite": suite,
-            "packages": sorted(set(packages)),
-            "installed": dict(line.split("\t") for line in installed.splitlines()),
-            "digest": digest(f"{work}/rootfs"),
-        }
-        with Path(f"{work}/manifest.json").open("w", encoding="utf-8") as handle:
-            json.dump(manifest, handle, indent=1)
-        os.rename(work, place)
+        try:
+            _build(cache, work, kind, suite, mirror, sorted(set(packages)))
+            if kind == "base":
+                _empty(f"{work}/rootfs/var/cache/apt/archives")
+            else:
+                _finish(f"{work}/rootfs", strip)
+            _describe(work, name, suite, sorted(set(packages)))
+            os.rename(work, place)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)  # nothing is there after the rename
         return f"{place}/rootfs", True
+
+
+def _build(cache: str, work: str, kind: str, suite: str, mirror: str, packages: list[str]) -> None:
+    """Make ``<work>/rootfs``. Raises LabError, which names the log."""
+    log = os.path.join(cache, f"{key(kind, suite, packages)}.log")
+    Path(log).write_bytes(b"")
+    debs = os.path.join(cache, "debs")
+    os.makedirs(debs, exist_ok=True)
+    if kind == "base":
+        with lock(cache, "debs"):
+            _run(log, "debootstrap", "--variant=minbase", f"--cache-dir={debs}", suite, f"{work}/rootfs", mirror)
+        return
+    base, _built = ensure(cache, "base", suite, mirror, [], strip=False)
+    _run(log, "cp", "--archive", "--reflink=auto", base, f"{work}/rootfs")
+    # apt has one download cache: one build at a time.
+    with lock(cache, "debs"):
+        _run(log, "sh", "-c", _BUILD_SCRIPT, "build", f"{work}/rootfs", suite, mirror, debs, *packages)
+
+
+def _describe(work: str, name: str, suite: str, packages: list[str]) -> None:
+    """Write the manifest of a finished root."""
+    installed = command.run("chroot", f"{work}/rootfs", "dpkg-query", "-W", "-f", "${Package}\t${Version}\n")
+    manifest = {
+        "key": name,
+        "suite": suite,
+        "packages": packages,
+        "installed": dict(line.split("\t") for line in installed.splitlines()),
+        "digest": digest(f"{work}/rootfs"),
+    }
+    with Path(f"{work}/manifest.json").open("w", encoding="utf-8") as handle:
+        json.dump(manifest, handle, indent=1)
 
 
 def _run(log: str, *argv: str) -> None:
