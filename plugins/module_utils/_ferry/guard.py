@@ -10,6 +10,7 @@ import os
 
 from .._common.errors import NotFound
 from .._common.files import read_json
+from .._runtime import quota
 from .._runtime.cgroup import Cgroup
 from . import paths, thaw
 from .arrival import give_up
@@ -76,11 +77,13 @@ def finished(place: paths.RunPaths, journal: Journal) -> bool:
     with record.lock():
         if record.state() != "going":
             return False
-        groups = [Cgroup.at(str(read_json(mark)["cgroup"])) for mark in marks]
+        restored = [read_json(mark) for mark in marks]
+        groups = [Cgroup.at(str(entry["cgroup"])) for entry in restored]
         if not record.thawed() and not all(group.stands() for group in groups):
             return False  # killed while it stood frozen: nothing of it has run, so the source may still go on
         record.mark_thawed()
-        for group in groups:
+        for entry, group in zip(restored, groups):
+            quota.put_back(entry.get("quotas") or {})
             group.thaw()
     if journal.state != "resumed":
         journal.write("resumed")

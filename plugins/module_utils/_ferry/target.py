@@ -482,7 +482,10 @@ class TargetFerry(Ferry):
                 raise RestoreFailed(f"container {name} does not stand frozen after its restore")
             time.sleep(0.0005)
         gate.cgroup, gate.init = found.cgroup, found.pid
-        write_json(self.paths.mark("restored", name), {"cgroup": found.cgroup.path, "id": gate.identifier})
+        write_json(
+            self.paths.mark("restored", name),
+            {"cgroup": found.cgroup.path, "id": gate.identifier, "quotas": gate.quotas},
+        )
 
     def _let_go(self) -> float:
         """Thaw: the first instruction on the target. From here on nothing may bring the source back.

@@ -129,8 +129,8 @@ class Cgroup:
         """
         deadline = time.monotonic() + timeout
         try:
+            began = time.monotonic_ns()
             while True:
-                began = time.monotonic_ns()
                 self._order(True)
                 for _poll in range(_V1_ROUND):
                     if self.frozen():
@@ -146,6 +146,7 @@ class Cgroup:
                     # A v1 freeze can hang half way while the group forks: undo and try again (runc does the same).
                     self._order(False)
                     time.sleep(_POLL_SECONDS)
+                    began = time.monotonic_ns()
         except OSError as error:
             raise FreezeFailed(f"cannot freeze {self.path}: {error.strerror}") from error
 
