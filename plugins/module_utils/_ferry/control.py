@@ -10,6 +10,7 @@ the ferry's main thread, one after the other; threads here only read and write.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -161,7 +162,9 @@ class Client:
         return json.loads(line) if line else None
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection, also while another thread waits for its next message: that one is woken first."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         for closable in (self._stream, self._socket):
             try:
                 closable.close()
