@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -93,11 +94,14 @@ def _unchanged(lab: Lab) -> None:
 def own() -> Iterator[tuple[Lab, set[str]]]:
     """The lab of this module, and what the host was like before it."""
     lab = Lab(NAME)
-    lab.down()
-    before = _host(lab)
-    lab.up()
-    yield lab, before
-    lab.down()
+    # Two runs on one machine would take each other's lab down.
+    with Path(f"/run/lock/podferry-lab-{NAME}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lab.down()
+        before = _host(lab)
+        lab.up()
+        yield lab, before
+        lab.down()
 
 
 def test_second_up_changes_nothing(own: tuple[Lab, set[str]]) -> None:
