@@ -175,13 +175,3 @@ def log_tail(work: str, name: str, lines: int = 40) -> list[str]:
             return [line.rstrip("\n") for line in stream.readlines()[-lines:]]
     except OSError:
         return []
-
-
-def statistics(work: str) -> t.Mapping[str, int]:
-    """Sizes that CRIU left on disk, in bytes per kind of image; for the report."""
-    totals: dict[str, int] = {}
-    images = os.path.join(os.path.dirname(work), "criu")
-    for name in os.listdir(images) if os.path.isdir(images) else []:
-        kind = "pages" if name.startswith("pages-") else "metadata"
-        totals[kind] = totals.get(kind, 0) + os.path.getsize(os.path.join(images, name))
-    return totals

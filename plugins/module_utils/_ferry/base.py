@@ -96,7 +96,6 @@ class Ferry:
         self.deadlines = Deadlines.from_dict(config.get("deadlines"))
         self.mode: Mode = config["mode"]
         self.link: Link | None = None
-        self.ended = False
 
     def emit(self, event: str, **fields: t.Any) -> None:
         """Tell the controller, if one listens. Never waits for it."""

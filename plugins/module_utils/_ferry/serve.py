@@ -51,7 +51,7 @@ def main(run: str, role: str) -> int:
         except PodferryError as error:
             sys.stderr.write(error.message + "\n")
         select.select([server.wake], [], [], 0.1)
-        if role == "source" or server.wake < 0:
+        if role == "source":
             break
     return 0
 

@@ -390,7 +390,6 @@ class SourceFerry(Ferry):
         self, outcome: str, error: PodferryError | None, downtime: float | None, target_phases: t.Any, **more: t.Any
     ) -> None:
         self.phases.leave()
-        self.ended = True
         self.emit(
             "end", outcome=outcome, phase=self.phases.current, error=error.to_dict() if error else None,
             downtime_ms=downtime, freeze_t=self._freeze_ns, phases=self.phases.entries(), target_phases=target_phases,

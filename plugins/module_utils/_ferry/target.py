@@ -507,7 +507,6 @@ class TargetFerry(Ferry):
     def _resumed(self, downtime: float) -> None:
         self.phases.leave()
         self.journal.write("resumed", downtime_ms=downtime, phases=self.phases.entries())
-        self.ended = True
         self.emit("resumed", downtime_ms=downtime, phases=self.phases.entries())
 
     def _end_badly(self, error: PodferryError) -> None:
@@ -524,7 +523,6 @@ class TargetFerry(Ferry):
                 self.link.send("failed", error=error.to_dict())
             except LinkLost:
                 pass
-        self.ended = True
         self.emit(
             "restore_failed", error=error.to_dict(), surrendered=given_up, criu_log=tail, phases=self.phases.entries()
         )

@@ -197,14 +197,6 @@ class Cgroup:
                 )
             time.sleep(0.002)
 
-    def poison(self) -> None:
-        """Make sure that whoever thaws this frozen group lets nothing run: v2 kills, v1 leaves SIGKILL pending."""
-        if self.unified:
-            self.kill()
-            return
-        for pid in self.pids():
-            _signal(pid, signal.SIGKILL)
-
 
 def _signal(pid: int, number: signal.Signals) -> None:
     try:
