@@ -32,6 +32,11 @@ podferry_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 }
 
+# What the lab is made with (docs/lab.md); roles/lab/tasks/host.yml asks for the same programs.
+podferry_lab_packages() {
+    podferry_packages debootstrap iproute2 netcat-openbsd openssh-client openssl procps util-linux
+}
+
 # podferry_venv REQUIREMENTS: prints the path of a virtual environment with them, made on first use. Its name is the digest of
 # the requirements and the interpreter, so a changed list gets a new one; a half-made one has no `.complete` and is made again.
 podferry_venv() {
