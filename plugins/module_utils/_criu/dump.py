@@ -29,19 +29,19 @@ STOP_SECONDS = 30.0
 """How long a dump that nobody wants any more may take to end by itself."""
 
 
-def argv(container: Container, images: str, work: str, tcp: str) -> list[str]:
-    """The runtime's command line for a dump that leaves the container where it is.
+def argv(container: Container, images: str, work: str, skip_in_flight: bool) -> list[str]:
+    """The runtime's command line for a dump that leaves the container where it is. Connections are part of it.
 
-    :param tcp: ``close`` dumps established connections (they end at the restore), ``refuse`` lets CRIU refuse them.
+    :param skip_in_flight: the runtime knows the flag that leaves connections out which nobody has accepted yet.
     """
     words = [
         *container.base_argv(),
         "--log", os.path.join(work, "runtime.log"), "--log-format", "json",
         "checkpoint", "--leave-running", "--image-path", images, "--work-path", work,
-        "--file-locks", "--manage-cgroups-mode", "soft",
+        "--file-locks", "--manage-cgroups-mode", "soft", "--tcp-established",
     ]  # fmt: skip
-    if tcp == "close":
-        words.append("--tcp-established")
+    if skip_in_flight:
+        words.append("--tcp-skip-in-flight")
     return [*words, container.id]
 
 
@@ -51,17 +51,18 @@ _REPORT = "This is a defect of podferry: please report it with the runtime's ver
 class Dump:
     """A dump under way: a child process, so that its files can travel while they grow."""
 
-    def __init__(self, container: Container, images: str, work: str, tcp: str) -> None:
+    def __init__(self, container: Container, images: str, work: str, skip_in_flight: bool = False) -> None:
         os.makedirs(images, mode=0o700)
         os.makedirs(work, mode=0o700, exist_ok=True)
         self._name = container.name
         self._work = work
-        env = environment(work)
+        # Runtimes that know the flag set it for CRIU in any case; the others leave it to the configuration.
+        env = environment(work, ["skip-in-flight"])
         self._hold: Hold | None = None
         if can_hold(container.runtime):
             self._hold = Hold(work)
             env = self._hold.environment(env)
-        self._argv = argv(container, images, work, tcp)
+        self._argv = argv(container, images, work, skip_in_flight)
         self._env = env
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -31,5 +31,5 @@ def environment(folder: str, options: t.Sequence[str] = ()) -> dict[str, str]:
 
 
 def restore_options(action: str) -> list[str]:
-    """The options of a restore that ends frozen: connections end, and ``action`` is called at each stage."""
-    return ["tcp-close", f"action-script {action}"]
+    """The options of a restore that ends frozen: ``action`` is called at each stage."""
+    return [f"action-script {action}"]

@@ -73,10 +73,20 @@ def parse_create(words: t.Sequence[str]) -> CreateCall:
     return CreateCall(global_words, kept, values.get("--bundle", os.getcwd()), positional[0], values.get("--log", ""))
 
 
+def value_of(words: t.Sequence[str], *names: str) -> str:
+    """What stands behind an option of a command line, empty when it is not there."""
+    for word, following in zip(words, [*words[1:], ""]):
+        name, equals, value = word.partition("=")
+        if name in names:
+            return value if equals else following
+    return ""
+
+
 def restore_argv(runtime: str, call: CreateCall, images: str, work: str, config: t.Mapping[str, t.Any]) -> list[str]:
     """The restore that stands for a call of ``create``; security labels are those of the target's own config."""
     words = [runtime, *call.global_words, "restore", "--detach", "--image-path", images, "--work-path", work]
-    words += ["--file-locks", "--manage-cgroups-mode", "soft"]
+    # What is left in the images as connected is to come back so (see tcp.py).
+    words += ["--file-locks", "--manage-cgroups-mode", "soft", "--tcp-established"]
     process = config.get("process") or {}
     if process.get("apparmorProfile"):
         words += ["--lsm-profile", f"apparmor:{process['apparmorProfile']}"]

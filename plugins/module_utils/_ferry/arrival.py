@@ -20,15 +20,15 @@ from . import paths
 from .record import Record
 
 
-def arm(run: paths.RunPaths, record: Record, namespace: str, pod: str, names: t.Sequence[str], mode: str) -> None:
-    """Write record and arrival.
+def arm(run: paths.RunPaths, record: Record, namespace: str, pod: str, content: t.Mapping[str, t.Any]) -> None:
+    """Write record and arrival. ``content`` is what the handler has to know about the pod's containers.
 
     :raises StateConflict: another run is bringing a pod of that name here.
     """
     os.makedirs(paths.arrivals(run.state), mode=0o700, exist_ok=True)
     os.makedirs(os.path.join(run.state, "claims"), mode=0o700, exist_ok=True)
     arrival = paths.arrival(namespace, pod, run.state)
-    record.arm({"namespace": namespace, "pod": pod, "containers": list(names), "mode": mode})
+    record.arm({"namespace": namespace, "pod": pod, **content})
     try:
         os.symlink(run.directory, arrival)
     except FileExistsError as error:

@@ -17,9 +17,27 @@ from .._runtime.process import Runner
 from .control import Message, Peer, Server
 from .journal import Journal
 from .link import Link
-from .paths import RunPaths
+from .paths import RunPaths, valid_name
 
 Mode = t.Literal["twin", "successor", "undo"]
+
+
+def roster(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What a request says about the pod's containers for the handler where it arrives, checked.
+
+    :raises InvalidInput: names or numbers that are none.
+    """
+    try:
+        return {
+            "finished": [valid_name(name) for name in config.get("finished") or []],
+            "post_start": {
+                valid_name(name): [str(word) for word in words]
+                for name, words in (config.get("post_start") or {}).items()
+            },
+            "restarts": {valid_name(name): int(count) for name, count in (config.get("restarts") or {}).items()},
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidInput(f"the pod's containers are not described as they should be: {error}") from error
 
 
 class Deadlines(t.NamedTuple):

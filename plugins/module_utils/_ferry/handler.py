@@ -21,9 +21,9 @@ from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflic
 from .._common.files import read_json, write_json
 from .._criu.environment import environment, restore_options
 from .._criu.hold import FRONT
-from .._criu.restore import CreateCall, parse_create, restore_argv
-from .._runtime import oci
-from . import paths
+from .._criu.restore import CreateCall, parse_create, restore_argv, value_of
+from .._runtime import finished, oci
+from . import hooks, logs, paths
 from .control import Client
 from .record import Record
 
@@ -41,10 +41,12 @@ class Restore(t.NamedTuple):
 def main(words: t.Sequence[str]) -> int:
     """Handle one call of the runtime. Does not return when it ends in an exec."""
     runtime = os.environ.get("PODFERRY_RUNTIME", "runc")
-    command = next((word for word in words if word in ("create", "run", "state")), "")
+    command = next((word for word in words if word in ("create", "run", "state", "exec")), "")
     if command == "state":
         return _state(runtime, words)
-    log = _value_of(words, "--log")
+    if command == "exec":
+        return hooks.post_start(runtime, words)
+    log = value_of(words, "--log")
     faults.load()
     try:
         decision = _decide(runtime, words)
@@ -63,13 +65,17 @@ def _decide(runtime: str, words: t.Sequence[str]) -> Restore | None:
 
     :raises PodferryError: it must not be created at all.
     """
-    bundle = _value_of(words, "--bundle", "-b") or os.getcwd()
+    bundle = value_of(words, "--bundle", "-b") or os.getcwd()
     config = read_json(os.path.join(bundle, "config.json"))
     owner = oci.identity(config)
     marked = oci.ARRIVAL in (config.get("annotations") or {})
-    if owner is None or owner.sandbox:
+    if owner is None:
         return None
     arrival = paths.arrival(owner.namespace, owner.pod)
+    if owner.sandbox:
+        if os.path.exists(arrival):  # before the kubelet counts: it does when it makes the pod's first container
+            logs.count_on(owner, Record(os.path.realpath(arrival)).content().get("restarts") or {})
+        return None
     if not os.path.exists(arrival):
         if marked:
             raise StateConflict(
@@ -87,6 +93,9 @@ def _decide(runtime: str, words: t.Sequence[str]) -> Restore | None:
         raise StateConflict("this pod is leaving the node: it is not started from its image")
     if state not in ("armed", "going"):
         raise StateConflict(f"the arrival of this pod is {state}: it is not started from its image")
+    if owner.container in (Record(run.directory).content().get("finished") or []):
+        finished.make(bundle, config)
+        return None
     # Not before: a container that only passes by may be created with words that are new to us.
     call = parse_create(words)
     faults.point("handler:claim:before")
@@ -173,14 +182,6 @@ def _state(runtime: str, words: t.Sequence[str]) -> int:
         state["status"] = "created"
     json.dump(state, sys.stdout)
     return done.returncode
-
-
-def _value_of(words: t.Sequence[str], *names: str) -> str:
-    for word, following in zip(words, [*words[1:], ""]):
-        name, equals, value = word.partition("=")
-        if name in names:
-            return value if equals else following
-    return ""
 
 
 def _fail(log: str, message: str) -> int:

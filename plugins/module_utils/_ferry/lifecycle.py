@@ -220,5 +220,5 @@ def undo_config(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> dict[str
     return {
         "op": "ferry_start", "run": place.run + ".undo", "role": "target", "mode": "undo", "namespace": data["namespace"],
         "pod": data["pod"], "containers": [item["name"] for item in data["containers"]], "images": place.images,
-        "freeze_ns": data["freeze_ns"],
+        "freeze_ns": data["freeze_ns"], "hold_loopback": bool(data.get("hold_loopback")), **(data.get("roster") or {}),
     }  # fmt: skip

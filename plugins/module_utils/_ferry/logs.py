@@ -10,8 +10,10 @@ import glob
 import os
 import re
 import shutil
+import typing as t
 
 from .._runtime.oci import Identity
+from .paths import valid_name
 
 PODS = "/var/log/pods"
 
@@ -23,6 +25,16 @@ def current(owner: Identity, root: str = PODS) -> str | None:
         path for path in glob.glob(os.path.join(folder, "*.log")) if re.match(r"^\d+\.log$", os.path.basename(path))
     ]
     return max(files, key=lambda path: int(os.path.basename(path)[:-4]), default=None)
+
+
+def count_on(owner: Identity, restarts: t.Mapping[str, int], root: str = PODS) -> None:
+    """Let the kubelet count restarts on from the source's number: it takes it from the names of the log files."""
+    for container, count in restarts.items():
+        folder = os.path.join(root, f"{owner.namespace}_{owner.pod}_{owner.uid}", valid_name(container))
+        if count > 0 and not glob.glob(os.path.join(folder, "*.log")):
+            os.makedirs(folder, mode=0o755, exist_ok=True)
+            with open(os.path.join(folder, f"{int(count) - 1}.log"), "x", encoding="utf-8"):
+                pass
 
 
 def copy(owner: Identity, destination: str, root: str = PODS) -> bool:

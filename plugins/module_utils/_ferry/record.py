@@ -12,11 +12,12 @@ The record is a file whose *name* is its state. Changing the state is one rename
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import typing as t
 
-from .._common.files import sync_directory, write_json
+from .._common.files import read_json, sync_directory, write_json
 
 State = t.Literal["armed", "going", "aborted", "done", "none"]
 _STATES: tuple[State, ...] = ("done", "aborted", "going", "armed")
@@ -34,6 +35,13 @@ class Record:
     def arm(self, content: t.Mapping[str, t.Any]) -> None:
         """Write the record in its first state."""
         write_json(self._path("armed"), dict(content))
+
+    def content(self) -> dict[str, t.Any]:
+        """What it was armed with; empty when there is none."""
+        for state in _STATES:
+            with contextlib.suppress(OSError, ValueError):
+                return dict(read_json(self._path(state)))
+        return {}
 
     def state(self) -> State:
         """Return the state, ``none`` when there is no record."""

@@ -22,13 +22,15 @@ from .._common.errors import (
     StateConflict,
     TargetGaveUp,
 )  # fmt: skip
+from .._criu import ipc
+from .._criu import tcp as connections
 from .._criu.dump import DESCRIPTORS, DUMP_LOG, STOP_SECONDS, Dump, log_tail
 from .._runtime import container as containers
-from .._runtime import oci, quota
+from .._runtime import oci, procfs, quota, versions
 from .._runtime.inspect import established_connections, foreign_processes
 from .._runtime.process import Runner
 from . import deadman, logs, thaw, tls, tree
-from .base import Ferry
+from .base import Ferry, roster
 from .control import Message, Peer, Server
 from .link import Link, clock_offset
 from .paths import RunPaths
@@ -38,6 +40,8 @@ _FOREIGN_TRIES = 5
 _FOREIGN_PAUSE = 0.2
 _PROGRESS_SECONDS = 0.5
 _GET_READY_SECONDS = 20.0
+_SKIPS_IN_FLIGHT = [1, 3]
+"""runc's version from which on it has a flag for it."""
 
 
 class SourceFerry(Ferry):
@@ -71,6 +75,8 @@ class SourceFerry(Ferry):
         self._freeze_ns = 0
         self._sender: Sender | None = None
         self._last_progress = 0.0
+        self._can_hold_loopback = False
+        self._closed = 0
 
     # --- requests -------------------------------------------------------------------------------------------------
 
@@ -119,7 +125,7 @@ class SourceFerry(Ferry):
             "prepared", run=self.paths.run, role=self.role, mode=self.mode, namespace=self.config["namespace"],
             pod=self.config["pod"], uid=self.config["uid"], target_pod=self.config.get("target_pod", self.config["pod"]),
             target_node=self.config.get("target_node", ""), tcp=self.tcp,
-            source_node=self.config.get("source_node", ""), context=self.context(),
+            source_node=self.config.get("source_node", ""), context=self.context(), roster=roster(self.config),
             containers=[{"name": item.name, "id": f"{'containerd' if item.engine == 'containerd' else 'cri-o'}://{item.id}",
                          "cgroup": item.cgroup.path} for item in self._containers],
         )  # fmt: skip
@@ -133,7 +139,7 @@ class SourceFerry(Ferry):
             "hello", run=self.paths.run, mode=self.mode,
             containers=[{"name": item.name, "destinations": oci.destinations(item.config)} for item in self._containers],
         )  # fmt: skip
-        self._expect("hello", self.deadlines.silence)
+        self._can_hold_loopback = bool(self._expect("hello", self.deadlines.silence).get("holds_loopback"))
         self._offset, trip = clock_offset(self.link)
         return {"connected": True, "rtt_ms": round(trip, 3)}
 
@@ -233,7 +239,8 @@ class SourceFerry(Ferry):
         """Let the runtime come as far as CRIU for every container, while they still run."""
         for item in self._containers:
             os.makedirs(self.paths.container(item.name), mode=0o700)
-            dump = Dump(item, self.paths.criu(item.name), self.paths.work(item.name), self.tcp)
+            skip = (versions.runc(self.runner([item.runtime, "--version"]).stdout) or [0]) >= _SKIPS_IN_FLIGHT
+            dump = Dump(item, self.paths.criu(item.name), self.paths.work(item.name), skip)
             self._dumps.append(dump)
             dump.get_ready(_GET_READY_SECONDS, self._keep_up)
 
@@ -261,13 +268,36 @@ class SourceFerry(Ferry):
             dump.finish()
             self._usage[item.name] = item.cgroup.usage_ns()
         self.enter("transfer")
+        held = self._mend()
+        self.journal.data["hold_loopback"] = held  # for a restore at home; written with the next state
         for item in self._containers:
             sender.rest(item.name)
             if logs.copy(item.owner, os.path.join(self.paths.container(item.name), "log")):
                 sender.file(f"{item.name}/log")
             self._during_transfer()
-        link.send("manifest", files=sender.manifest(), freeze_ns=self._freeze_ns + self._offset)
+        link.send("manifest", files=sender.manifest(), freeze_ns=self._freeze_ns + self._offset, hold_loopback=held)
         self._progress(force=True)
+
+    def _mend(self) -> bool:
+        """Change the dumps to what can come back: connections with others are closed, what all dumps hold stays in one.
+
+        :returns: whether containers are connected with each other over loopback.
+        :raises FreezeFailed: a connection is there and tcp=refuse.
+        """
+        folders = [self.paths.criu(item.name) for item in self._containers]
+        if len(folders) > 1:
+            ipc.divide(folders, [procfs.sysv_segments(item.cgroup.pids()) for item in self._containers])
+        ends = [set(connections.connections(folder)) for folder in folders]
+        # One whose ends lie in two containers needs a target that can hold the loopback up between the two restores.
+        across = {end for mine in ends for end in mine if end.inner and end.other_end not in mine}
+        across = {end for end in across if any(end.other_end in theirs for theirs in ends)}
+        lost = {end for mine in ends for end in mine if not end.inner} | (set() if self._can_hold_loopback else across)
+        if lost and self.tcp == "refuse":
+            raise FreezeFailed(
+                "a TCP connection was opened meanwhile and tcp=refuse", "Migrate with tcp=close, or again."
+            )
+        self._closed = sum(connections.close(folder, lost.__contains__) for folder in folders) if lost else 0
+        return bool(across) and self._can_hold_loopback
 
     def _pack(self, item: containers.Container) -> None:
         folder = self.paths.container(item.name)
@@ -393,6 +423,7 @@ class SourceFerry(Ferry):
         self.emit(
             "end", outcome=outcome, phase=self.phases.current, error=error.to_dict() if error else None,
             downtime_ms=downtime, freeze_t=self._freeze_ns, phases=self.phases.entries(), target_phases=target_phases,
+            connections_closed=self._closed,
             bytes={"wire": self.peer().sent if self.link else 0, "files": self._sender.bytes if self._sender else 0},
             **more,
         )  # fmt: skip

@@ -31,12 +31,12 @@ from .._criu.dump import log_tail
 from .._criu.hold import Hold, can_hold
 from .._criu.log import explain
 from .._runtime import container as containers
-from .._runtime import oci, procfs, quota
+from .._runtime import loopback, oci, procfs, quota
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
-from . import deadman, logs, paths, tls, tree
+from . import deadman, hooks, logs, paths, tls, tree
 from .arrival import arm, give_up
-from .base import Ferry
+from .base import Ferry, roster
 from .control import Message, Peer, Server
 from .link import Link
 from .record import Record
@@ -89,6 +89,7 @@ class TargetFerry(Ferry):
         self.namespace = paths.valid_name(config["namespace"])
         self.pod = paths.valid_name(config["pod"])
         self.names = [paths.valid_name(name) for name in config["containers"]]
+        self._roster = roster(config)
         self.record = Record(run.directory)
         self.gates: dict[str, Gate] = {}
         self._destinations: dict[str, list[str]] = {}
@@ -96,6 +97,8 @@ class TargetFerry(Ferry):
         self._armed = False
         self._expect_claim_since: float | None = None
         self._freeze_ns = 0
+        self._hold_loopback = False
+        """Containers are connected with each other over the pod's loopback."""
         self._listener: socket.socket | None = None
         self._committed = False
         self._misfit: RestoreFailed | None = None
@@ -106,9 +109,13 @@ class TargetFerry(Ferry):
     def on_arm(self, peer: Peer, request: Message) -> None:
         """Write the arrival: from now on the handler restores this pod's containers instead of creating them."""
         if not self._armed:
-            arm(self.paths, self.record, self.namespace, self.pod, self.names, self.mode)
-            self._armed = True
+            self._arm()
         peer.answer(request, {})
+
+    def _arm(self) -> None:
+        content = {"containers": self.names, "mode": self.mode, **self._roster}
+        arm(self.paths, self.record, self.namespace, self.pod, content)
+        self._armed = True
 
     def on_cancel(self, peer: Peer, request: Message) -> None:
         """Stop, unless the source was given up already."""
@@ -213,7 +220,7 @@ class TargetFerry(Ferry):
         self._destinations = {str(item["name"]): list(item["destinations"]) for item in hello["containers"]}
         if sorted(self._destinations) != sorted(self.names):
             raise InvalidInput("the source's containers are not those that were announced")
-        self.peer().send("hello")
+        self.peer().send("hello", holds_loopback=loopback.possible())
 
     def _next(self, timeout: float) -> Message:
         """The next message from the source.
@@ -302,6 +309,7 @@ class TargetFerry(Ferry):
             elif kind == "manifest":
                 receiver.verify(frame["files"])
                 self._freeze_ns = int(frame["freeze_ns"])
+                self._hold_loopback = bool(frame.get("hold_loopback"))
                 return
             elif kind != "beat":
                 raise InvalidInput(f"the source said {kind!r} in the middle of its data")
@@ -340,9 +348,9 @@ class TargetFerry(Ferry):
     def _run_undo(self) -> None:
         """Bring the pod back on its own node from its own dump."""
         self._freeze_ns = int(self.config["freeze_ns"])
+        self._hold_loopback = bool(self.config.get("hold_loopback"))
         if not self.record.move("armed", "going"):
-            arm(self.paths, self.record, self.namespace, self.pod, self.names, self.mode)
-            self._armed = True
+            self._arm()
             self.record.move("armed", "going")
         self._committed = True
         deadman.within(self.deadlines.claim + self.deadlines.restore + 2 * deadman.MARGIN)
@@ -373,7 +381,12 @@ class TargetFerry(Ferry):
                 self._look_after_gates()
                 self._breathe(deadline)
             self.enter("restore")
+            netns = oci.namespace_path(self.gates[name].config, "network")
+            if self._hold_loopback and netns and name == self.names[0]:
+                loopback.hold(netns, self.runner)
             self._restore(name, self.gates[name], deadline)
+            if self._hold_loopback and netns and name == self.names[-1]:
+                loopback.let_go(netns, self.runner)
 
     def _begin_early(self, name: str) -> None:
         """Let the runtime get ready for a restore while the memory is still on its way, if it can be held there."""
@@ -402,6 +415,8 @@ class TargetFerry(Ferry):
         os.makedirs(work, mode=0o700, exist_ok=True)
         criu_restore.write_arrival(images, self.paths.directory, name, gate.identifier)
         os.makedirs(paths.claim(gate.identifier), mode=0o700, exist_ok=True)
+        if name in self._roster["post_start"]:
+            hooks.expect(gate.identifier, self._roster["post_start"][name])
         self._look_after_gates()
         gate.begun = True
         gate.peer.answer(

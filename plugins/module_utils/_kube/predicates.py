@@ -63,7 +63,11 @@ def running(pod: Obj) -> bool:
     if terminating(pod) or phase(pod) != "Running":
         return False
     statuses = container_statuses(pod)
-    return bool(statuses) and all("running" in (s.get("state") or {}) for s in statuses)
+    return (
+        bool(statuses)
+        and len(statuses) == len(containers_of(pod))
+        and all("running" in (s.get("state") or {}) for s in statuses)
+    )
 
 
 def failed(pod: Obj) -> bool:
@@ -71,8 +75,33 @@ def failed(pod: Obj) -> bool:
     return phase(pod) in ("Failed", "Succeeded")
 
 
+def sidecar(container: Obj) -> bool:
+    """An init container that goes on beside the others."""
+    return container.get("restartPolicy") == "Always"
+
+
+def containers_of(pod: Obj) -> list[Obj]:
+    """The containers that run for as long as the pod does, in the order in which the kubelet starts them."""
+    spec = pod.get("spec") or {}
+    return [c for c in spec.get("initContainers") or [] if sidecar(c)] + list(spec.get("containers") or [])
+
+
+def init_containers_of(pod: Obj) -> list[Obj]:
+    """The init containers that run to their end before the others start."""
+    return [c for c in (pod.get("spec") or {}).get("initContainers") or [] if not sidecar(c)]
+
+
+def status_of(pod: Obj, container: str) -> Mapping[str, Any]:
+    """What the kubelet says about one container; empty when it says nothing."""
+    status = pod.get("status") or {}
+    told = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    return next((s for s in told if s.get("name") == container), {})
+
+
 def container_statuses(pod: Obj) -> list[Mapping[str, Any]]:
-    return list((pod.get("status") or {}).get("containerStatuses") or [])
+    """The statuses of :func:`containers_of`, in that order (the API sorts them by name)."""
+    found = [status_of(pod, str(c.get("name"))) for c in containers_of(pod)]
+    return [status for status in found if status]
 
 
 def container_ids(pod: Obj) -> dict[str, str]:
@@ -85,9 +114,14 @@ def bare_id(container_id: str) -> str:
     return container_id.rpartition("://")[2]
 
 
-def restarts(pod: Obj) -> int:
-    """How often containers of the pod were started anew."""
-    return sum(int(s.get("restartCount") or 0) for s in container_statuses(pod))
+def restarts(pod: Obj) -> dict[str, int]:
+    """How often each container was started anew."""
+    return {str(s.get("name")): int(s.get("restartCount") or 0) for s in container_statuses(pod)}
+
+
+def ended(pod: Obj) -> bool:
+    """Whether a container of it has ended, also when it was started anew since."""
+    return any("terminated" in (s.get(when) or {}) for s in container_statuses(pod) for when in ("state", "lastState"))
 
 
 def why_not_ready(pod: Obj) -> str:

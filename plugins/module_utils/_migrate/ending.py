@@ -34,7 +34,7 @@ def wait_ready(run: Run, *, node: str, must_be_ready: bool) -> JsonDict:
     plan, tools = run.plan, run.tools
 
     def there(pod: Obj | None) -> bool:
-        if pod is None or predicates.failed(pod) or predicates.restarts(pod) > 0 or predicates.terminating(pod):
+        if pod is None or predicates.failed(pod) or predicates.ended(pod) or predicates.terminating(pod):
             return True
         return predicates.ready(pod) if must_be_ready else predicates.running(pod)
 
@@ -48,7 +48,7 @@ def wait_ready(run: Run, *, node: str, must_be_ready: bool) -> JsonDict:
         raise Unfinished(f"the moved pod runs on {node} but is not Ready: {exc}", remedy) from exc
     if pod is None or predicates.terminating(pod):
         raise Unfinished(f"the moved pod {plan.target_pod} was deleted after it had been let go on {node}", remedy)
-    if predicates.failed(pod) or predicates.restarts(pod) > 0:
+    if predicates.failed(pod) or predicates.ended(pod):
         raise Unfinished(
             f"the moved pod's container ended after it had been let go on {node}: {predicates.why_not_ready(pod)}",
             remedy,

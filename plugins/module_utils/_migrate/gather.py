@@ -212,7 +212,10 @@ def _ask_nodes(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools, pee
     images: tuple[ImageState, ...] = ()
     if options.target in facts:
         try:
-            images = tuple(_image(pod, status, peers, options.target) for status in predicates.container_statuses(pod))
+            # Those of finished init containers too: the kubelet makes them anew, though they do not run again.
+            finished = [predicates.status_of(pod, str(c.get("name"))) for c in predicates.init_containers_of(pod)]
+            statuses = [status for status in finished if status] + predicates.container_statuses(pod)
+            images = tuple(_image(pod, status, peers, options.target) for status in statuses)
         except (SessionLost, NodeError) as exc:
             errors[options.target] = exc.message
     return replace(
@@ -227,14 +230,13 @@ def _ask_nodes(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools, pee
 
 
 def containers(pod: Obj) -> list[dict[str, str]]:
-    """Containers as the ferries want them: name and the kubelet's id."""
+    """Containers as the ferries want them, in the order of their start: name and the kubelet's id."""
     return [{"name": name, "id": container_id} for name, container_id in predicates.container_ids(pod).items()]
 
 
 def _image(pod: Obj, status: Obj, peers: Peers, target: str) -> ImageState:
-    spec: Obj = next(
-        (c for c in (pod.get("spec") or {}).get("containers") or [] if c.get("name") == status.get("name")), {}
-    )
+    specs = [*predicates.init_containers_of(pod), *predicates.containers_of(pod)]
+    spec: Obj = next((c for c in specs if c.get("name") == status.get("name")), {})
     ref = str(spec.get("image") or status.get("image") or "")
     image_id = image_id_of(status)
     answer = peers.get(target).call("image", patience_s=0.0, ref=ref, id=image_id)

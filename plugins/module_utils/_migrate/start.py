@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from .._kube.predicates import internal_ip
+from .._kube import predicates
+from .._plan import containers as roster
 from .._plan.refusals import Refusal, refuse
 from .errors import NodeError, PodferryError, SessionLost
 from .gather import containers, image_id_of
@@ -32,7 +33,7 @@ class RefusedNow(Exception):
 def pull_images(run: Run, pod: Any) -> None:
     """Put the pod's exact image onto the target. Raises RefusedNow."""
     for image in run.plan.images_to_pull:
-        status = next(s for s in pod["status"]["containerStatuses"] if s["name"] == image.container)
+        status = predicates.status_of(pod, image.container)
         run.tools.reporter.phase("pull image", run.plan.target_node, image.ref)
         try:
             run.target.call("image_pull", timeout_s=_PULL_TIMEOUT_S, ref=image.ref, id=image_id_of(status))
@@ -48,7 +49,7 @@ def pull_images(run: Run, pod: Any) -> None:
 def start_ferries(run: Run, pod: Any, target_node: Any) -> None:
     """Raises RefusedNow (nothing is left behind by the caller's clean-up), NodeError, SessionLost."""
     plan, host = run.plan, run.target.host
-    address = host.address or internal_ip(target_node) or ""
+    address = host.address or predicates.internal_ip(target_node) or ""
     source_keys, target_keys = make_pair(run.id)
     common: JsonDict = {
         "run": run.id,
@@ -62,6 +63,7 @@ def start_ferries(run: Run, pod: Any, target_node: Any) -> None:
         "source_node": plan.source_node,
         "target_node": plan.target_node,
         "context": context(run),
+        **roster.settings(pod),
     }
     names = containers(pod)
     port = int(

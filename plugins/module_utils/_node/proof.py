@@ -169,7 +169,7 @@ class Proof:
         with _phase("start"):
             source = self._start()
         images = os.path.join(self._folder, "images")
-        attempt = dump.Dump(source, images, os.path.join(self._folder, "work"), "refuse")
+        attempt = dump.Dump(source, images, os.path.join(self._folder, "work"))
         try:
             with _phase("dump"):
                 attempt.get_ready(_DEADLINE_SECONDS, lambda: None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .._kube import predicates
 from .estimate import MIB, freeze_s, inside_create_s
 from .facts import NodeFacts, PodInspection
 from .options import Options
@@ -56,7 +57,7 @@ def check_memory(
 def check_cri_time(inspection: PodInspection, target: NodeFacts, target_name: str, *, twin: bool) -> list[Refusal]:
     """The restore happens inside one call of the target's kubelet to its runtime."""
     limit = target.runtime_request_timeout_s or _DEFAULT_CRI_TIMEOUT_S
-    expected = inside_create_s(inspection.need_bytes, twin=twin)
+    expected = inside_create_s(inspection.need_bytes, containers=len(inspection.containers), twin=twin)
     if expected <= _CRI_SHARE * limit:
         return []
     return [
@@ -83,7 +84,7 @@ def probe_budget_s(probe: Obj) -> float | None:
 
 def pod_budget_s(pod: Obj) -> float | None:
     """The least budget of the pod's liveness probes; None without any that counts."""
-    probes = [c.get("livenessProbe") or {} for c in (pod.get("spec") or {}).get("containers") or []]
+    probes = [c.get("livenessProbe") or {} for c in predicates.containers_of(pod)]
     return min((b for b in map(probe_budget_s, probes) if b is not None), default=None)
 
 
@@ -105,8 +106,10 @@ def check_liveness(pod: Obj, inspection: PodInspection, *, twin: bool) -> list[R
     A successor's source is deleted before the restore; a twin's stays frozen until the target is Ready.
     """
     found: list[Refusal] = []
-    for container in (pod.get("spec") or {}).get("containers") or []:
-        expected = freeze_s(inspection.need_bytes) + (until_ready_s(container) if twin else 0.0)
+    for container in predicates.containers_of(pod):
+        expected = freeze_s(inspection.need_bytes, len(inspection.containers)) + (
+            until_ready_s(container) if twin else 0.0
+        )
         budget = probe_budget_s(container.get("livenessProbe") or {})
         if budget is not None and budget < expected:
             found.append(

@@ -19,15 +19,20 @@ _SLOWEST_LINK_BYTES_S = 2 * MIB  # deadlines only: below this a migration is giv
 _SLOWEST_WORK_BYTES_S = 20 * MIB  # deadlines only: dump and restore on a machine that is very busy
 
 
-def freeze_s(need_bytes: int) -> float:
+def freeze_s(need_bytes: int, containers: int = 1) -> float:
     """Expected seconds from freeze to thaw for a stop-and-copy of this size."""
-    return _FIXED_S + need_bytes / _DUMP_BYTES_S + need_bytes / _LINK_BYTES_S + need_bytes / _RESTORE_BYTES_S
+    return (
+        _FIXED_S * max(containers, 1)
+        + need_bytes / _DUMP_BYTES_S
+        + need_bytes / _LINK_BYTES_S
+        + need_bytes / _RESTORE_BYTES_S
+    )
 
 
-def inside_create_s(need_bytes: int, *, twin: bool) -> float:
-    """Expected seconds that the target's ``create`` call takes: a twin's contains the whole freeze."""
+def inside_create_s(need_bytes: int, *, containers: int = 1, twin: bool) -> float:
+    """Expected seconds that the target's first ``create`` call takes: a twin's contains dump and transfer of all."""
     if twin:
-        return freeze_s(need_bytes)
+        return freeze_s(need_bytes, containers)
     return _FIXED_S / 2 + need_bytes / _RESTORE_BYTES_S
 
 

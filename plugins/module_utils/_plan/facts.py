@@ -111,7 +111,7 @@ class ContainerInspection:
     user_namespace: bool
     sockets: Sockets
     mounts: tuple[Mapping[str, Any], ...]
-    ipc_objects: int
+    sysv_segments: tuple[str, ...]
     open_volume_files: tuple[str, ...]
     frozen: bool
 
@@ -146,7 +146,7 @@ class ContainerInspection:
                 unlistable=_texts(sockets.get("unlistable")),
             ),
             mounts=tuple(_mapping(m) for m in data.get("mounts") or []),
-            ipc_objects=_count(data.get("ipc_objects")),
+            sysv_segments=_texts(data.get("sysv_segments")),
             open_volume_files=_texts(data.get("open_volume_files")),
             frozen=bool(data.get("frozen")),
         )
@@ -169,7 +169,14 @@ class PodInspection:
 
     @property
     def need_bytes(self) -> int:
-        return sum(c.need_bytes for c in self.containers)
+        """What a dump of the pod takes at most. ``/dev/shm`` is the sandbox's, each container tells the same."""
+        shm = [c.shm_bytes for c in self.containers]
+        return sum(c.need_bytes for c in self.containers) - sum(shm) + max(shm, default=0)
+
+    @property
+    def established(self) -> int:
+        """TCP connections that leave the pod: its containers share one network, so each tells the same."""
+        return max((c.sockets.established for c in self.containers), default=0)
 
     @property
     def memory_bytes(self) -> int:

@@ -181,8 +181,8 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
         owner_uid=str(owner.get("uid")) if owner is not None else None,
         need_bytes=need,
         memory_bytes=inspection.memory_bytes if inspection else 0,
-        expected_freeze_s=estimate.freeze_s(inspection.need_bytes) if inspection else None,
-        connections_closed=sum(c.sockets.established for c in inspection.containers) if inspection else 0,
+        expected_freeze_s=estimate.freeze_s(inspection.need_bytes, len(inspection.containers)) if inspection else None,
+        connections_closed=inspection.established if inspection else 0,
         manifest=manifest.build(pod, mode=mode, name=name, target_node=options.target, run=snapshot.run),
         final_labels=manifest.final_labels(pod),
         deadlines=estimate.deadlines(
@@ -312,7 +312,7 @@ def _dry_run(snapshot: Snapshot, mode: owners.Mode, warnings: list[str]) -> list
 def _warnings(pod: Obj, mode: owners.Mode, inspection: PodInspection | None, options: Options) -> list[str]:
     found = [f"The pod gets a new IP (now {predicates.pod_ip(pod)})."]
     if inspection:
-        established = sum(c.sockets.established for c in inspection.containers)
+        established = inspection.established
         if established and options.tcp == "close":
             found.append(
                 f"{established} established TCP connections will be closed; peers see a reset when they next send."

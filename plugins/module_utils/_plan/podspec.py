@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .containers import check_containers
 from .refusals import Refusal, refuse
 from .volumes import check_mounts, check_volumes
 
@@ -73,6 +74,7 @@ _CONTAINER_ACCEPTED = frozenset(
         "readinessProbe",
         "resizePolicy",
         "resources",
+        "restartPolicy",
         "startupProbe",
         "terminationMessagePath",
         "terminationMessagePolicy",
@@ -138,12 +140,9 @@ def check_spec(pod: Obj) -> list[Refusal]:
     """All that the pod's own specification says against moving it."""
     spec: Obj = pod.get("spec") or {}
     found = _check_pod_fields(spec)
-    containers = list(spec.get("containers") or [])
-    if len(containers) != 1:
-        names = ", ".join(str(c.get("name")) for c in containers)
-        found.append(refuse("containers", f"The pod has {len(containers)} containers ({names}); one is supported."))
-    for container in containers:
+    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
         found += check_container(container)
+    found += check_containers(pod)
     found += check_volumes(spec)
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
     if annotations.get(_CRIU_ANNOTATION):
@@ -157,12 +156,6 @@ def check_spec(pod: Obj) -> list[Refusal]:
 
 def _check_pod_fields(spec: Obj) -> list[Refusal]:
     found: list[Refusal] = []
-    if spec.get("initContainers"):
-        names = ", ".join(str(c.get("name")) for c in spec["initContainers"])
-        found.append(refuse("init_containers", f"The pod has init containers ({names})."))
-    if spec.get("ephemeralContainers"):
-        names = ", ".join(str(c.get("name")) for c in spec["ephemeralContainers"])
-        found.append(refuse("ephemeral_containers", f"The pod has ephemeral containers ({names})."))
     if spec.get("hostNetwork"):
         found.append(refuse("host_network", "hostNetwork is true."))
     if spec.get("hostPID"):
@@ -192,10 +185,6 @@ def check_container(container: Obj) -> list[Refusal]:
     where = f"container {name}"
     found: list[Refusal] = []
     lifecycle = container.get("lifecycle") or {}
-    if lifecycle.get("postStart"):
-        found.append(refuse("post_start", f"{where} has a postStart hook."))
-    if lifecycle.get("preStop"):
-        found.append(refuse("pre_stop", f"{where} has a preStop hook."))
     found += _unknown(f"{where}: lifecycle", lifecycle, frozenset(("postStart", "preStop", "stopSignal")))
     attached = [field for field in ("tty", "stdin", "stdinOnce") if container.get(field)]
     if attached:

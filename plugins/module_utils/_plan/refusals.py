@@ -103,16 +103,21 @@ CATALOGUE: dict[str, Kind] = {
         "Let the finalizer's owner remove it first, or use name=new: the source then stays Terminating until it is removed.",
     ),
     # -- the pod's specification
-    "containers": Kind("More than one container.", "Move the pod by recreation for now.", planned=True),
     "init_containers": Kind(
-        "Init containers would run a second time on the target.", "Move the pod by recreation for now.", planned=True
+        "An init container has not finished.", "Wait until the pod's containers run; init containers are not run again."
+    ),
+    "sidecar_probe": Kind(
+        "A sidecar's startup probe cannot succeed while it stands frozen, and nothing after it would start.",
+        "Use a tcpSocket startupProbe, or none: what comes after the sidecar has started long ago.",
     ),
     "ephemeral_containers": Kind(
         "An ephemeral (debug) container is part of the pod.",
         "Recreate the pod without it: it cannot be removed from a pod.",
     ),
-    "post_start": Kind("A postStart hook would run a second time on the target.", "Remove the hook.", planned=True),
-    "pre_stop": Kind("A preStop hook cannot run in the frozen source.", "Remove the hook.", planned=True),
+    "post_start": Kind(
+        "A postStart hook would run a second time on the target.",
+        "Only hooks of kind exec are kept from running again: use one, or none.",
+    ),
     "terminal": Kind("A container has a terminal (tty) or stdin.", "Set tty and stdin to false.", planned=True),
     "host_network": Kind(
         "The pod uses the host's network.", "Use the pod network: the state of host sockets stays with the host."
@@ -230,7 +235,10 @@ CATALOGUE: dict[str, Kind] = {
         "A process uses io_uring, which CRIU cannot dump.",
         "Switch it off in the program (e.g. kernel.io_uring_disabled, UV_USE_IO_URING=0).",
     ),
-    "sysv_ipc": Kind("The container holds System V IPC objects.", "Use POSIX shared memory.", planned=True),
+    "sysv_ipc": Kind(
+        "System V memory is attached in more than one container.",
+        "Use POSIX shared memory (/dev/shm) between containers.",
+    ),
     "user_ns_inside": Kind("A process lives in another user namespace.", "Run the program without one.", planned=True),
     "tcp_established": Kind(
         "There are established TCP connections, and tcp=refuse was asked for.",

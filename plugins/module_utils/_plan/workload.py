@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from .._kube import predicates
 from .facts import ContainerInspection, PodInspection
@@ -30,7 +31,16 @@ def check_workload(inspection: PodInspection, expected_ids: Mapping[str, str], t
             )
         else:
             found += check_container(container, tcp)
-    return found
+    return found + _check_segments(inspection.containers)
+
+
+def _check_segments(containers: Sequence[ContainerInspection]) -> list[Refusal]:
+    """A restore attaches only the System V memory that it has made itself."""
+    return [
+        refuse("sysv_ipc", f"Containers {one.name} and {other.name} share System V memory: {_some(common)}.")
+        for one, other in combinations(containers, 2)
+        if (common := tuple(sorted(set(one.sysv_segments) & set(other.sysv_segments))))
+    ]
 
 
 def check_container(c: ContainerInspection, tcp: TcpMode) -> list[Refusal]:
@@ -57,8 +67,6 @@ def check_container(c: ContainerInspection, tcp: TcpMode) -> list[Refusal]:
         found.append(refuse("device", f"{where} has devices: {_some(c.devices)}."))
     if c.user_namespace:
         found.append(refuse("user_ns_inside", f"{where} has processes in a user namespace."))
-    if c.ipc_objects:
-        found.append(refuse("sysv_ipc", f"{where} holds {c.ipc_objects} System V IPC objects."))
     if c.open_volume_files:
         found.append(refuse("open_volume_file", f"{where} has open: {_some(c.open_volume_files)}."))
     for mount in c.mounts:

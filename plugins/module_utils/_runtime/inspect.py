@@ -62,11 +62,11 @@ def foreign_processes(item: Container) -> list[Facts]:
 
 
 def established_connections(pid: int) -> list[procfs.Socket]:
-    """TCP connections of the pod, also those with itself over loopback: ``tcp=close`` ends them too."""
+    """TCP connections that leave the pod: ``tcp=close`` ends them. Those over its loopback are carried."""
     return [
         entry
         for entry in procfs.sockets(pid)
-        if entry.protocol.startswith("tcp") and entry.state not in (0, procfs.TCP_LISTEN, 6, 7)
+        if entry.protocol.startswith("tcp") and entry.state not in (0, procfs.TCP_LISTEN, 6, 7) and not entry.inner
     ]
 
 
@@ -92,7 +92,7 @@ def _describe(item: Container, address: str) -> Facts:
         "apparmor": process.get("apparmorProfile") or None, "selinux": process.get("selinuxLabel") or None,
         "seccomp": bool(linux.get("seccomp")),
         "user_namespace": any(entry.get("type") == "user" for entry in linux.get("namespaces") or []),
-        "sockets": _sockets(item.pid, address), "mounts": _mounts(item), "ipc_objects": _ipc_objects(item.pid),
+        "sockets": _sockets(item.pid, address), "mounts": _mounts(item), "sysv_segments": sorted(procfs.sysv_segments(pids)),
         "open_volume_files": _open_volume_files(item, pids),
         "log_path": f"/var/log/pods/{item.owner.namespace}_{item.owner.pod}_{item.owner.uid}/{item.name}",
     }  # fmt: skip
@@ -163,18 +163,6 @@ def mount_kind(destination: str, source: str, uid: str) -> str:
     if f"/pods/{uid}/" in source:
         return "kubelet-volume"
     return "hostpath"
-
-
-def _ipc_objects(pid: int) -> int:
-    """System V objects in the pod's IPC namespace, seen through a process of it."""
-    count = 0
-    for kind in ("shm", "sem", "msg"):
-        path = f"/proc/{pid}/root/proc/sysvipc/{kind}"
-        try:
-            count += max(0, len(read_text(path).splitlines()) - 1)
-        except OSError:
-            continue
-    return count
 
 
 def _open_volume_files(item: Container, pids: t.Sequence[int]) -> list[str]:

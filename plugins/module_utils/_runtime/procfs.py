@@ -30,6 +30,11 @@ class Socket(t.NamedTuple):
     def __str__(self) -> str:
         return f"{self.protocol} {self.local}:{self.local_port}"
 
+    @property
+    def inner(self) -> bool:
+        """Whether it is a connection over loopback, which stays within its pod."""
+        return all(address.startswith("127.") or address == "::1" for address in (self.local, self.remote))
+
 
 def parse_address(text: str) -> tuple[str, int]:
     """Decode ``0100007F:1F90`` (IPv4, host byte order in words) or its IPv6 form."""
@@ -80,6 +85,18 @@ def being_ended(pid: int) -> bool:
     fields = status(pid)
     waiting = int(fields.get("SigPnd", "0"), 16) | int(fields.get("ShdPnd", "0"), 16)
     return bool(waiting & (1 << (signal.SIGTERM - 1) | 1 << (signal.SIGKILL - 1)))
+
+
+def sysv_segments(pids: t.Iterable[int]) -> set[int]:
+    """System V memory segments that processes have mapped, by their ids (the inode number of the mapping)."""
+    found = set()
+    for pid in pids:
+        try:
+            lines = read_text(f"/proc/{pid}/maps").splitlines()
+        except OSError:
+            continue
+        found |= {int(line.split()[4]) for line in lines if " /SYSV" in line}
+    return found
 
 
 def descriptors(pid: int) -> list[str]:
