@@ -619,6 +619,9 @@ class FakeCluster:
     def get_deployment(self, namespace: str, name: str) -> JsonDict | None:
         return None
 
+    def get_claim(self, namespace: str, name: str) -> JsonDict | None:
+        return None
+
     def get_node(self, name: str) -> JsonDict | None:
         self._leave(self._enter("get node"))
         return objects.node(name) if name in self.world.nodes else None

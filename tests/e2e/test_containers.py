@@ -89,6 +89,12 @@ def whole(log: str, word: str, step: int) -> list[int]:
     return found
 
 
+def wait_for_more(cluster: Cluster, pod: str, container: str, word: str, count: int) -> None:
+    """Until the container has written that many more lines."""
+    before = len(numbers(cluster.logs(pod, container), word))
+    until(f"{pod} goes on", lambda: len(numbers(cluster.logs(pod, container), word)) > before + count, 20)
+
+
 @pytest.mark.parametrize("name", ["new", "keep"])
 def test_two_containers_and_what_is_between_them(cluster: Cluster, plays: Plays, traces: Traces, name: str) -> None:
     """A connection over loopback and a shared mapping go on between two containers, and both at one commit."""
@@ -101,8 +107,7 @@ def test_two_containers_and_what_is_between_them(cluster: Cluster, plays: Plays,
         assert result.report["connections_closed"] == 0
         current = cluster.moved(current)
         assert cluster.node(current) == there
-        before = len(numbers(cluster.logs(current, "client"), "asked"))
-        until("they go on", lambda seen=before: len(numbers(cluster.logs(current, "client"), "asked")) > seen + 10, 20)
+        wait_for_more(cluster, current, "client", "asked", 10)
     for container, word in (("client", "asked"), ("server", "served")):
         log = cluster.logs(current, container)
         whole(log, word, 10)
@@ -125,7 +130,7 @@ def test_sidecar_finished_init_hook_and_restart_counts(
             "clumsy",
             "import os, time\nif not os.path.exists('/dev/shm/fell'):\n open('/dev/shm/fell', 'w'); raise SystemExit(3)\n"
             "for n in range(1 << 40): print('walk', n, flush=True); time.sleep(0.05)",
-        )  # fmt: skip
+        )
     )
     pod["spec"]["initContainers"] = [
         python("once", "open('/dev/shm/inited', 'a').write('init\\n')"),
@@ -142,12 +147,12 @@ def test_sidecar_finished_init_hook_and_restart_counts(
     for there in ("node-b", "node-a"):
         plays.migrate(current, there, name="new").ok()
         current = cluster.moved(current)
-        until("all Ready", lambda: cluster.is_ready(current), 20)
+        cluster.wait_ready(current, 20)
         assert restarts(current)["clumsy"] == 1
     ticks.assert_unbroken(cluster.logs(current, "main"))
     whole(cluster.logs(current, "beside"), "side", 1)
     whole(cluster.logs(current, "clumsy"), "walk", 1)
-    inside = '/proc/$(pgrep -f "print\\(\'side" | head -1)/root/dev/shm'
+    inside = "/proc/$(pgrep -o -f 'print..side')/root/dev/shm"
     assert lab.ssh("node-a", f"cat {inside}/inited {inside}/hooked").stdout == "init\nhook\n"
     cluster.delete(current)
     traces.assert_none()
@@ -161,8 +166,7 @@ def test_system_v_objects(cluster: Cluster, plays: Plays, traces: Traces) -> Non
     until("it holds", lambda: len(numbers(cluster.logs(current, "holder"), "held")) > 5, 20)
     plays.migrate(current, "node-b", name="new").ok()
     current = cluster.moved(current)
-    before = len(numbers(cluster.logs(current, "holder"), "held"))
-    until("it goes on", lambda: len(numbers(cluster.logs(current, "holder"), "held")) > before + 5, 20)
+    wait_for_more(cluster, current, "holder", "held", 5)
     whole(cluster.logs(current, "holder"), "held", 1)
     ticks.assert_unbroken(cluster.logs(current, "main"))
     cluster.delete(current)

@@ -200,6 +200,7 @@ def _remove(place: paths.RunPaths, runner: Runner) -> None:
         done = runner(["umount", place.images])
         if done.code != 0:
             runner(["umount", "--lazy", place.images])
+    place.remove_staging()
     shutil.rmtree(place.directory)
 
 
@@ -220,5 +221,6 @@ def undo_config(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> dict[str
     return {
         "op": "ferry_start", "run": place.run + ".undo", "role": "target", "mode": "undo", "namespace": data["namespace"],
         "pod": data["pod"], "containers": [item["name"] for item in data["containers"]], "images": place.images,
+        "staging": place.staging,
         "freeze_ns": data["freeze_ns"], "hold_loopback": bool(data.get("hold_loopback")), **(data.get("roster") or {}),
     }  # fmt: skip

@@ -2,16 +2,22 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: may change without notice.
-"""Where everything of a run lives on a node. All of it is on tmpfs and readable by root only."""
+"""Where everything of a run lives on a node, readable by root only: on tmpfs, but for files that are copied before the freeze."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 
 from .._common.errors import InvalidInput
 
 STATE = "/run/podferry"
+STAGING = "/var/lib/podferry"
+"""Files that are copied while the pod runs wait here, on a disk: they come from one, and go to one."""
+VOLUMES = "pod.volumes"
+"""Stands where a container's name does, for what belongs to the pod. No container is called so: names hold no dot."""
 LIBEXEC = "/usr/local/libexec/podferry"
 NODE = f"{LIBEXEC}/podferry-node"
 ACTION = f"{LIBEXEC}/podferry-action"
@@ -50,6 +56,7 @@ class RunPaths:
         self.journal = os.path.join(self.directory, "journal.json")
         self.control = os.path.join(self.directory, "control.sock")
         self.images = os.path.join(self.directory, "images")
+        self.staging = os.path.join(STAGING if state == STATE else os.path.join(state, "staging"), run)
 
     def create(self) -> None:
         """Make the run's directory.
@@ -59,6 +66,20 @@ class RunPaths:
         for folder in (self.state, os.path.join(self.state, "runs")):
             os.makedirs(folder, mode=0o700, exist_ok=True)
         os.mkdir(self.directory, mode=0o700)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what runs left on the disk that this node does not know any more: it was restarted."""
+        folder = os.path.dirname(self.staging)
+        for name in os.listdir(folder) if os.path.isdir(folder) else []:
+            if not os.path.isdir(os.path.join(self.state, "runs", name)):
+                shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+
+    def remove_staging(self) -> None:
+        """Remove what this run has on the disk, and the folder when it was the last one."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.dirname(self.staging))
 
     def container(self, name: str) -> str:
         """The folder of one container's state, on the images' tmpfs."""

@@ -231,6 +231,7 @@ OPERATIONS: dict[str, Operation] = {
     },
     "ferry_start": _ferry_start,
     "arm": _to_ferry("arm"),
+    "stage": _to_ferry("stage"),
     "go": _to_ferry("go"),
     "relinquish": _to_ferry("relinquish"),
     "cancel": _cancel,

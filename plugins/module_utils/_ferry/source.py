@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import time
 import typing as t
 
 from .._common.errors import (
     Cancelled,
     DeadlineExceeded,
+    DumpFailed,
     FreezeFailed,
     InvalidInput,
     LinkLost,
@@ -26,14 +28,15 @@ from .._criu import ipc
 from .._criu import tcp as connections
 from .._criu.dump import DESCRIPTORS, DUMP_LOG, STOP_SECONDS, Dump, log_tail
 from .._runtime import container as containers
-from .._runtime import oci, procfs, quota, versions
+from .._runtime import oci, procfs, quota, versions, volumes
 from .._runtime.inspect import established_connections, foreign_processes
 from .._runtime.process import Runner
-from . import deadman, logs, thaw, tls, tree
+from . import deadman, held, logs, thaw, tls, tree
 from .base import Ferry, roster
 from .control import Message, Peer, Server
 from .link import Link, clock_offset
-from .paths import RunPaths
+from .paths import VOLUMES, RunPaths
+from .staging import Staging
 from .transfer import Sender
 
 _FOREIGN_TRIES = 5
@@ -63,6 +66,10 @@ class SourceFerry(Ferry):
                 config["uid"],
             ):
                 raise NotFound(f"container {item.name} does not belong to pod {config['pod']} of that UID any more")
+        first = self._containers[0]
+        self._pod_directory = volumes.pod_directory(first.config, first.owner.uid)
+        self._staging: Staging | None = None
+        self._stage_wanted = False
         self._go: tuple[Peer, Message] | None = None
         self._relinquish: tuple[Peer, Message] | None = None
         self._cancelled = False
@@ -85,6 +92,13 @@ class SourceFerry(Ferry):
         if self.journal.state != "prepared":
             raise StateConflict(f"the source is {self.journal.state}, not prepared")
         self._go = (peer, request)
+
+    def on_stage(self, peer: Peer, request: Message) -> None:
+        """Copy the pod's files while it runs, in rounds; ``staged`` is said when that is worth no further round."""
+        if self.journal.state != "prepared":
+            raise StateConflict(f"the source is {self.journal.state}, not prepared")
+        self._stage_wanted = True
+        peer.answer(request, {})
 
     def on_cancel(self, peer: Peer, request: Message) -> None:
         """Stop, if the commit point has not been reached."""
@@ -150,7 +164,10 @@ class SourceFerry(Ferry):
             if self.mode == "twin":
                 self.enter("wait_for_target")
                 self.peer().send("expect_claim")
-                self._expect("claimed", self.deadlines.claim)
+                # The target lays out what was staged before it says so.
+                self._expect("claimed", self.deadlines.claim + self._rounds().seconds())
+                if self._rounds().number:
+                    self._rounds().round(self._during_rounds)
             self._freeze()
             self._dump_and_send()
             if self.mode == "twin":
@@ -195,16 +212,52 @@ class SourceFerry(Ferry):
         deadline = time.monotonic() + self.deadlines.idle
         while self._go is None:
             self._watch()
-            message = self.peer().message(0.0) if self.peer().readable(0.05, self.server.wake) else None
-            if message is not None:
-                raise TargetGaveUp.because(message.get("error"))
-            self.peer().beat()
-            self.peer().check_alive()
+            if self._stage_wanted:
+                self._stage_wanted = False
+                self._stage()
+                deadline = time.monotonic() + self.deadlines.idle
+            self._hear(0.05)
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"no go came within {self.deadlines.idle:g} s")
         peer, request = self._go
         self.journal.write("waiting")
         peer.answer(request, {})
+
+    def _hear(self, patience: float) -> None:
+        """Take what the target says when nothing is due; ``patience`` in seconds.
+
+        :raises TargetGaveUp: it says that it will never be let go.
+        """
+        while self.peer().readable(patience, self.server.wake):
+            message = self.peer().message(0.0)
+            if message is None:
+                break
+            raise TargetGaveUp.because(message.get("error"))
+        self.peer().beat()
+        self.peer().check_alive()
+
+    def _rounds(self) -> Staging:
+        """The trees of the pod, from their first look on."""
+        if self._staging is None:
+            trees = {f"{item.name}/rootfs": tree.upper_directory(item.rootfs) for item in self._containers}
+            for volume in volumes.empty_dirs(self._pod_directory):
+                if not volume.in_memory:  # what was never meant for a disk is not put on one
+                    trees[f"{VOLUMES}/{volume.name}"] = volume.path
+            self._staging = Staging(self.paths, trees, keep=self.mode == "successor")
+        return self._staging
+
+    def _stage(self) -> None:
+        self.enter("stage")
+        rounds = self._rounds()
+        rounds.sender(self.peer())
+        while rounds.worth_another():
+            rounds.round(self._during_rounds)
+            self.emit("staged_round", round=rounds.number, bytes=rounds.last_bytes)
+        self.emit("staged", rounds=rounds.number, bytes=rounds.bytes)
+
+    def _during_rounds(self) -> None:
+        self._watch()
+        self._hear(0.0)
 
     def _freeze(self) -> None:
         """Freeze all containers, without guests from ``kubectl exec`` or an exec probe in them."""
@@ -252,13 +305,13 @@ class SourceFerry(Ferry):
         """Dump every container and send what is written while it is written."""
         self.enter("dump")
         link = self.peer()
-        self._sender = sender = Sender(link, self.paths.images)
+        self._sender = sender = self._rounds().sender(link)
+        flushed = self._flush()
         for item, dump in zip(self._containers, self._dumps):
             dump.begin()
-            self._pack(item)
-            for name in ("rootfs.tar", "shm.tar", f"criu/{DESCRIPTORS}"):
-                if os.path.exists(os.path.join(self.paths.container(item.name), name)):
-                    sender.file(f"{item.name}/{name}")
+            for name in [*self._pack(item), f"{item.name}/criu/{DESCRIPTORS}"]:
+                if os.path.exists(os.path.join(self.paths.images, name)):
+                    sender.file(name)
             link.send("begin_restore", container=item.name)
             while dump.running():
                 if not sender.growing(item.name):
@@ -275,6 +328,7 @@ class SourceFerry(Ferry):
             if logs.copy(item.owner, os.path.join(self.paths.container(item.name), "log")):
                 sender.file(f"{item.name}/log")
             self._during_transfer()
+        self._wait_for_flush(flushed)
         link.send("manifest", files=sender.manifest(), freeze_ns=self._freeze_ns + self._offset, hold_loopback=held)
         self._progress(force=True)
 
@@ -299,13 +353,48 @@ class SourceFerry(Ferry):
         self._closed = sum(connections.close(folder, lost.__contains__) for folder in folders) if lost else 0
         return bool(across) and self._can_hold_loopback
 
-    def _pack(self, item: containers.Container) -> None:
-        folder = self.paths.container(item.name)
+    def _pack(self, item: containers.Container) -> list[str]:
+        """Archive what of the files is not on the target yet: the pod's own with the first container.
+
+        :returns: names of the archives.
+        """
         # Reading a large tree takes longer than the silence after which the target counts us as lost.
-        tree.pack(tree.upper_directory(item.rootfs), os.path.join(folder, "rootfs.tar"), self._during_transfer)
-        memory = oci.mount_source(item.config, "/dev/shm")
-        if item is self._containers[0] and memory and os.path.isdir(memory):
-            tree.pack(memory, os.path.join(folder, "shm.tar"), self._during_transfer)
+        names = []
+        if item is self._containers[0]:
+            mapped = procfs.mapped_writable(pid for each in self._containers for pid in each.cgroup.pids())
+            names += self._rounds().last(f"{VOLUMES}/", mapped, self._during_transfer)
+            for volume in volumes.empty_dirs(self._pod_directory):
+                if volume.in_memory:
+                    names.append(self._archive(VOLUMES, volume.name, volume.path))
+            memory = oci.mount_source(item.config, "/dev/shm")
+            if memory and os.path.isdir(memory):
+                names.append(self._archive(item.name, "shm", memory))
+        names += self._rounds().last(f"{item.name}/", procfs.mapped_writable(item.cgroup.pids()), self._during_transfer)
+        open_there = os.path.join(self.paths.container(item.name), held.NAME)
+        if held.pack(item.cgroup.pids(), volumes.kubelet_volumes(item.config, item.owner.uid), open_there):
+            names.append(f"{item.name}/{held.NAME}")
+        return names
+
+    def _archive(self, owner: str, name: str, path: str) -> str:
+        """All of a tree in memory, in one archive."""
+        os.makedirs(self.paths.container(owner), mode=0o700, exist_ok=True)
+        tree.pack(path, os.path.join(self.paths.container(owner), f"{name}.tar"), self._during_transfer)
+        return f"{owner}/{name}.tar"
+
+    def _flush(self) -> list[subprocess.Popen[bytes]]:
+        """Write out what volumes that other nodes mount have not written yet, beside the dump."""
+        places = {place for item in self._containers for place in volumes.shared(item.config, item.owner.uid)}
+        return [
+            subprocess.Popen(["sync", "--file-system", place], stdin=subprocess.DEVNULL) for place in sorted(places)
+        ]
+
+    def _wait_for_flush(self, flushed: list[subprocess.Popen[bytes]]) -> None:
+        for child in flushed:
+            while child.poll() is None:
+                self._during_transfer()
+                time.sleep(0.001)
+            if child.returncode != 0:
+                raise DumpFailed("a shared volume could not be written out", "Look at its server, and at `dmesg`.")
 
     def _during_transfer(self) -> None:
         self._watch()

@@ -38,6 +38,7 @@ from . import deadman, hooks, logs, paths, tls, tree
 from .arrival import arm, give_up
 from .base import Ferry, roster
 from .control import Message, Peer, Server
+from .layout import Layout
 from .link import Link
 from .record import Record
 from .transfer import Receiver
@@ -90,6 +91,8 @@ class TargetFerry(Ferry):
         self.pod = paths.valid_name(config["pod"])
         self.names = [paths.valid_name(name) for name in config["containers"]]
         self._roster = roster(config)
+        images, staging = str(config.get("images") or run.images), str(config.get("staging") or run.staging)
+        self._laid = Layout(images, staging)
         self.record = Record(run.directory)
         self.gates: dict[str, Gate] = {}
         self._destinations: dict[str, list[str]] = {}
@@ -278,7 +281,9 @@ class TargetFerry(Ferry):
     def _receive(self) -> None:
         """Take everything that the source sends, up to its manifest."""
         limit = int(self.config["need_bytes"])
-        receiver = Receiver(self.paths.images, self.names, limit)
+        owners = [*self.names, paths.VOLUMES]
+        staged = int(self.config.get("stage_bytes") or 0)
+        receiver = Receiver(self.paths.images, owners, limit, self.paths.staging, staged)
         link = self.peer()
         claimed_said = False
         while True:
@@ -286,6 +291,8 @@ class TargetFerry(Ferry):
             self._look_after_gates()
             if self._expect_claim_since is not None and self.gates and not claimed_said:
                 claimed_said = True
+                receiver.close()
+                self._lay_early()
                 link.send("claimed")
                 self.enter("receive")
             if not link.readable(0.02, self.server.wake):
@@ -407,10 +414,10 @@ class TargetFerry(Ferry):
         What turns out to differ from the manifest later is thrown away with the container.
         """
         folder = self._folder(name)
-        tree.unpack(os.path.join(folder, "rootfs.tar"), os.path.join(gate.bundle, _root(gate.config)), pulse)
-        memory = oci.mount_source(gate.config, "/dev/shm")
-        if os.path.exists(os.path.join(folder, "shm.tar")) and memory:
-            tree.unpack(os.path.join(folder, "shm.tar"), memory, pulse)
+        layout = self._layout(pulse)
+        if name == self.names[0]:
+            layout.volumes(gate.config, gate.owner.uid)
+        layout.container(name, gate.bundle, gate.config, gate.owner.uid)
         images, work = os.path.join(folder, "criu"), self._work(name)
         os.makedirs(work, mode=0o700, exist_ok=True)
         criu_restore.write_arrival(images, self.paths.directory, name, gate.identifier)
@@ -464,6 +471,18 @@ class TargetFerry(Ferry):
             raise RestoreFailed(f"container {name} was started without having been frozen")
         self._check_frozen(name, gate)
         quota.put_back(gate.quotas)
+
+    def _lay_early(self) -> None:
+        """What came in rounds is laid out before the freeze, as far as there is a place for it by now."""
+        first = self.names[0]
+        gate = self.gates.get(first)
+        if self.mode == "twin" and gate is not None:
+            layout = self._layout(self._keep_up)
+            layout.early(first, gate.bundle, gate.config, gate.owner.uid)
+
+    def _layout(self, pulse: tree.Pulse) -> Layout:
+        self._laid.pulse = pulse
+        return self._laid
 
     def _folder(self, name: str) -> str:
         if self.mode == "undo":
@@ -541,10 +560,6 @@ class TargetFerry(Ferry):
         self.emit(
             "restore_failed", error=error.to_dict(), surrendered=given_up, criu_log=tail, phases=self.phases.entries()
         )
-
-
-def _root(config: t.Mapping[str, t.Any]) -> str:
-    return str((config.get("root") or {}).get("path", "rootfs"))
 
 
 def _why(work: str, gate: Gate) -> str:

@@ -18,7 +18,11 @@ import typing as t
 from .._common.errors import DumpFailed, InvalidInput
 from .link import BLOCK, Link, Message
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*/(criu/[A-Za-z0-9][A-Za-z0-9._-]*|rootfs\.tar|shm\.tar|log)")
+_NAME = re.compile(
+    r"[a-z0-9][a-z0-9.-]*/(criu/[A-Za-z0-9][A-Za-z0-9._-]*|[a-z0-9][a-z0-9-]*(\.\d{1,6})?\.tar|held\.json|log)"
+)
+STAGED = re.compile(r"([a-z0-9][a-z0-9.-]*/[a-z0-9][a-z0-9-]*)\.(\d{1,6})\.tar")
+"""Archives of the rounds before the freeze: a tree, and a number that grows."""
 _GROWING = re.compile(r"^pages-(\d+)\.img$")
 
 Manifest = t.Dict[str, t.Dict[str, t.Any]]
@@ -53,9 +57,11 @@ class Sender:
         names = [f"{folder}/pages-{number}.img" for number in numbers]
         return [name for name in names if name not in self._sent]
 
-    def _advance(self) -> bool:
+    def _advance(self, pulse: t.Callable[[], None] | None = None) -> bool:
         moved = False
         while self._open is not None:
+            if pulse is not None:
+                pulse()
             block = self._open.stream.read(BLOCK)
             if not block:
                 break
@@ -66,20 +72,20 @@ class Sender:
             moved = True
         return moved
 
-    def _finish(self) -> None:
-        self._advance()
+    def _finish(self, pulse: t.Callable[[], None] | None = None) -> None:
+        self._advance(pulse)
         if self._open is None:
             return
         self._open.stream.close()
         self._sent[self._open.name] = {"size": self._open.size, "sha256": self._open.digest.hexdigest()}
         self._open = None
 
-    def file(self, name: str) -> None:
-        """Send one file that is complete."""
+    def file(self, name: str, path: str = "", pulse: t.Callable[[], None] | None = None) -> None:
+        """Send one file that is complete; from ``path`` when it does not lie below our root."""
         self._finish()
-        self._open = _Growing(name, os.path.join(self._root, name))
+        self._open = _Growing(name, path or os.path.join(self._root, name))
         self._link.send("file", name=name)
-        self._finish()
+        self._finish(pulse)
 
     def rest(self, container: str) -> None:
         """Send what is left of ``container`` once its dump has ended.
@@ -119,13 +125,18 @@ class Receiver:
     """Writes what a :class:`Sender` sends below ``root``; names and amounts are not trusted.
 
     :param containers: names that files may belong to.
-    :param limit: bytes that may arrive in all.
+    :param limit: bytes that may arrive in all below ``root``.
+    :param staging: where what is sent before the freeze goes, ``staging_limit`` bytes at the most.
     """
 
-    def __init__(self, root: str, containers: t.Collection[str], limit: int) -> None:
+    def __init__(
+        self, root: str, containers: t.Collection[str], limit: int, staging: str = "", staging_limit: int = 0
+    ) -> None:
         self._root = root
         self._containers = frozenset(containers)
-        self._limit = limit
+        self._limits = {root: limit, staging: staging_limit}
+        self._staging = staging
+        self._place = root
         self._files: Manifest = {}
         self._stream: t.BinaryIO | None = None
         self._digest = hashlib.sha256()
@@ -141,7 +152,8 @@ class Receiver:
         name = str(message.get("name"))
         if not _NAME.fullmatch(name) or name.split("/", 1)[0] not in self._containers or name in self._files:
             raise InvalidInput(f"the source sent a file of the name {name!r}")
-        path = os.path.join(self._root, name)
+        self._place = self._staging if STAGED.fullmatch(name) else self._root
+        path = os.path.join(self._place, name)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._stream = os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
@@ -156,9 +168,11 @@ class Receiver:
         if self._stream is None:
             raise InvalidInput("the source sent data that belongs to no file")
         self.bytes += len(block)
-        if self.bytes > self._limit:
+        self._limits[self._place] -= len(block)
+        if self._limits[self._place] < 0:
+            where = "memory was reserved for" if self._place == self._root else "the disk was looked at for"
             raise InvalidInput(
-                f"the source sent more than the {self._limit} bytes that memory was reserved for",
+                f"the source sent more bytes than {where}",
                 "The pod has grown since the preflight: run the migration again.",
             )
         view = block

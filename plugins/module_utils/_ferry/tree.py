@@ -28,6 +28,8 @@ from .._common.files import read_text
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _DELETED = "PODFERRY.deleted"
 _OPAQUE_MARK = "PODFERRY.opaque"
+_GONE = "PODFERRY.gone"
+"""An earlier round brought it, and it is not there any more."""
 _SPARSE = "PODFERRY.sparse"
 """``size offset+length offset+length…`` of a file with holes; only its data is in the archive."""
 _INCOMPLETE = tuple(f"{kind}.overlay.{name}" for kind in ("trusted", "user") for name in ("metacopy", "redirect"))
@@ -62,6 +64,15 @@ def _unescape(text: str) -> str:
     return text.encode().decode("unicode_escape") if "\\" in text else text
 
 
+def opaque(path: str) -> bool:
+    """Whether overlayfs hides what the image has at this folder."""
+    for name in _OPAQUE:
+        with contextlib.suppress(OSError):
+            if os.getxattr(path, name, follow_symlinks=False) == b"y":
+                return True
+    return False
+
+
 def size(path: str) -> int:
     """Bytes on disk of the files below ``path``, without following links out of it."""
     total = 0
@@ -78,9 +89,24 @@ def _no_pulse() -> None:
     pass
 
 
-def pack(path: str, archive: str, pulse: Pulse = _no_pulse) -> int:
+def pack(
+    path: str,
+    archive: str,
+    pulse: Pulse = _no_pulse,
+    *,
+    only: t.Sequence[str] | None = None,
+    gone: t.Sequence[str] = (),
+    fresh: t.AbstractSet[str] | None = None,
+    frozen: bool = True,
+) -> int:
     """Write the tree below ``path`` to ``archive``; overlayfs' marks for deletions travel along.
 
+    :param only: these entries instead of all, a folder before what is in it.
+    :param gone: what an earlier archive brought and is to be removed.
+    :param fresh: folders among them that hide what the image has there; None: each that overlayfs marks so. A folder that
+        came before has hidden it already, and would now hide what came with it.
+    :param frozen: nothing changes meanwhile. Else what vanishes is left out, and what shrinks is filled with zeros: it has
+        changed, so a later round brings it again.
     :returns: the number of entries.
     :raises InvalidInput: there is something that cannot be carried.
     """
@@ -93,24 +119,37 @@ def pack(path: str, archive: str, pulse: Pulse = _no_pulse) -> int:
             tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20)
         )
         os.chmod(archive, 0o600)
-        for folder, folders, names in os.walk(path):
-            folders.sort()
-            for name in [
-                "",
-                *sorted(names),
-                *(entry for entry in folders if os.path.islink(os.path.join(folder, entry))),
-            ]:
-                full = os.path.join(folder, name) if name else folder
-                relative = os.path.relpath(full, path)
+        for relative in gone:
+            info = tarfile.TarInfo(relative)
+            info.pax_headers = {_GONE: "1"}
+            tar.addfile(info)
+            count += 1
+        for relative in _everything(path) if only is None else only:
+            full = os.path.join(path, relative)
+            try:
                 status = os.lstat(full)
                 if stat.S_ISSOCK(status.st_mode):
                     continue  # CRIU makes the sockets that it restores
                 info = tarfile.TarInfo(relative)
                 info.mtime, info.mode = status.st_mtime, stat.S_IMODE(status.st_mode)
                 info.uid, info.gid = status.st_uid, status.st_gid
-                _describe(tar, info, full, status, inodes, seldom)
-                count += 1
+                hides = fresh is None or relative in fresh
+                _describe(tar, info, full, status, inodes, seldom, hides=hides, frozen=frozen)
+            except (FileNotFoundError, NotADirectoryError):
+                if frozen:
+                    raise
+                continue
+            count += 1
     return count
+
+
+def _everything(path: str) -> t.Iterator[str]:
+    """All entries of a tree, a folder before what is in it."""
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        links = [entry for entry in folders if os.path.islink(os.path.join(folder, entry))]
+        for name in ["", *sorted(names), *links]:
+            yield os.path.relpath(os.path.join(folder, name) if name else folder, path)
 
 
 def _describe(
@@ -120,6 +159,9 @@ def _describe(
     status: os.stat_result,
     inodes: dict[tuple[int, int], str],
     pulse: Pulse,
+    *,
+    hides: bool,
+    frozen: bool,
 ) -> None:
     pulse()
     key = (status.st_dev, status.st_ino)
@@ -135,12 +177,12 @@ def _describe(
                 f"{info.name} is kept by overlayfs as a reference into the image ({name})",
                 "Mount the nodes' container storage without metacopy and redirect_dir.",
             )
-        if name in _OPAQUE and os.getxattr(full, name, follow_symlinks=False) == b"y":
-            notes[_OPAQUE_MARK] = "1"
-        elif not name.startswith(_SKIPPED_XATTRS):
+        if not name.startswith(_SKIPPED_XATTRS):
             value = os.getxattr(full, name, follow_symlinks=False)
             notes[_XATTR + name] = value.decode("utf-8", "surrogateescape")
     if stat.S_ISDIR(status.st_mode):
+        if hides and opaque(full):
+            notes[_OPAQUE_MARK] = "1"
         info.type = tarfile.DIRTYPE
         tar.addfile(info)
     elif stat.S_ISLNK(status.st_mode):
@@ -154,14 +196,14 @@ def _describe(
             info.type, info.linkname = tarfile.LNKTYPE, inodes[key]
             tar.addfile(info)
             return
-        inodes[key] = info.name
         with open(full, "rb", buffering=0) as stream:
+            inodes[key] = info.name
             extents = [(0, status.st_size)]
             if status.st_blocks * 512 < status.st_size:
                 extents = _extents(stream.fileno(), status.st_size)
                 notes[_SPARSE] = " ".join([str(status.st_size), *(f"{start}+{length}" for start, length in extents)])
             info.size = sum(length for _start, length in extents)
-            tar.addfile(info, t.cast("t.IO[bytes]", _Data(stream, extents, pulse)))
+            tar.addfile(info, t.cast("t.IO[bytes]", _Data(stream, extents, pulse, fill=not frozen)))
     else:
         raise InvalidInput(
             f"the root file system holds a device, {info.name}", "Pods that make device nodes are not supported."
@@ -200,7 +242,10 @@ def _extents(descriptor: int, size: int) -> list[tuple[int, int]]:
 class _Data:
     """The data of a file without its holes, as tarfile reads it."""
 
-    def __init__(self, stream: t.BinaryIO | io.FileIO, extents: t.Sequence[tuple[int, int]], pulse: Pulse) -> None:
+    def __init__(
+        self, stream: t.BinaryIO | io.FileIO, extents: t.Sequence[tuple[int, int]], pulse: Pulse, fill: bool
+    ) -> None:
+        self._fill = fill
         self._descriptor = stream.fileno()
         self._left = list(extents)
         self._pulse = pulse
@@ -211,8 +256,9 @@ class _Data:
         while count and self._left:
             start, length = self._left[0]
             block = os.pread(self._descriptor, min(count, length), start)
-            if not block:
+            if not block and not self._fill:
                 break  # shorter than it was: tarfile complains
+            block = block or bytes(min(count, length))
             blocks.append(block)
             count -= len(block)
             self._left[0] = (start + len(block), length - len(block))
@@ -275,12 +321,18 @@ def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
     path = _inside(member.name)
     notes: t.Mapping[str, str] = member.pax_headers
     if path == "/":
+        os.chown(path, member.uid, member.gid)
+        os.chmod(path, member.mode)
         return
     present = os.path.lexists(path)
-    if _DELETED in notes or (present and (not member.isdir() or os.path.islink(path) or not os.path.isdir(path))):
+    if (
+        _DELETED in notes
+        or _GONE in notes
+        or (present and (not member.isdir() or os.path.islink(path) or not os.path.isdir(path)))
+    ):
         _remove(path)
         present = False
-    if _DELETED in notes:
+    if _DELETED in notes or _GONE in notes:
         return
     if _OPAQUE_MARK in notes and present:
         _remove(path)

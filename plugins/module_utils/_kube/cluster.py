@@ -142,6 +142,9 @@ class Cluster:
     def get_deployment(self, namespace: str, name: str) -> JsonDict | None:
         return self._get_or_none(f"/apis/apps/v1/namespaces/{quote(namespace)}/deployments/{quote(name)}")
 
+    def get_claim(self, namespace: str, name: str) -> JsonDict | None:
+        return self._get_or_none(f"/api/v1/namespaces/{quote(namespace)}/persistentvolumeclaims/{quote(name)}")
+
     def get_node(self, name: str) -> JsonDict | None:
         return self._get_or_none(f"/api/v1/nodes/{quote(name)}")
 

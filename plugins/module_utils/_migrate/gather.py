@@ -106,6 +106,7 @@ def gather(
     snapshot = replace(
         base,
         chain=chain,
+        claims=read_claims(pod, tools),
         source_node=tools.cluster.get_node(source) if source else None,
         runtime_class=tools.cluster.get_runtime_class(HANDLER),
         pods_on_target=_pods_on(options.target, tools) if base.target_node is not None else (),
@@ -115,6 +116,14 @@ def gather(
         return snapshot, plan(snapshot, options)
     snapshot = _ask_nodes(snapshot, pod, options, tools, peers)
     return _dry_run(snapshot, options, tools)
+
+
+def read_claims(pod: Obj, tools: Tools) -> dict[str, Obj | None]:
+    """The PersistentVolumeClaims that the pod names."""
+    namespace = str(predicates.metadata(pod).get("namespace"))
+    volumes = (pod.get("spec") or {}).get("volumes") or []
+    names = [str(v["persistentVolumeClaim"].get("claimName")) for v in volumes if v.get("persistentVolumeClaim")]
+    return {name: tools.cluster.get_claim(namespace, name) for name in names}
 
 
 def read_chain(pod: Obj, tools: Tools) -> OwnerChain:

@@ -131,6 +131,10 @@ class Migration:
                 start.pull_images(run, pod)
                 run.check_interrupt()
                 start.start_ferries(run, pod, target_node)
+            if plan.stage_bytes:
+                with run.phase("copy files", "the pod runs on"):
+                    run.check_interrupt()
+                    start.stage_files(run)
         except start.RefusedNow as exc:
             start.clean_up(run)
             _refuse(report, exc.refusal)

@@ -115,6 +115,10 @@ class Run:
         elif event.name == "progress":
             sent, seconds = int(data.get("bytes") or 0), float(data.get("seconds") or 0.0)
             self.tools.reporter.progress(sent, self.plan.memory_bytes, sent / seconds if seconds > 0 else 0.0)
+        elif event.name == "staged_round":
+            self.tools.reporter.phase(
+                "round", event.node, f"{data.get('round')}: {int(data.get('bytes') or 0) / 1048576:.1f} MiB of files"
+            )
         elif event.name == "warning":
             self.warn(str(data.get("message") or ""))
         elif event.name == "end":

@@ -12,12 +12,15 @@ from typing import Any
 from .._kube import predicates
 from .._plan import containers as roster
 from .._plan.refusals import Refusal, refuse
-from .errors import NodeError, PodferryError, SessionLost
+from .errors import DeadlineExceeded, NodeError, PodferryError, SessionLost
 from .gather import containers, image_id_of
 from .keys import make_pair
 from .ports import JsonDict
 from .run import Run
+from .session import Event
 
+_STAGE_LEAST_S = 120.0
+_STAGE_SLOWEST_BYTES_S = 2 * 1024 * 1024
 _START_TIMEOUT_S = 60.0
 _PULL_TIMEOUT_S = 900.0
 
@@ -56,6 +59,7 @@ def start_ferries(run: Run, pod: Any, target_node: Any) -> None:
         "mode": plan.mode,
         "namespace": plan.namespace,
         "need_bytes": plan.need_bytes,
+        "stage_bytes": plan.stage_bytes,
         "tcp": plan.tcp,
         "deadlines": plan.deadlines.to_dict(),
         "source_pod": plan.pod,
@@ -97,6 +101,31 @@ def start_ferries(run: Run, pod: Any, target_node: Any) -> None:
         if exc.type == "state_conflict":  # it began after our preflight had looked
             raise RefusedNow(refuse("migration_under_way", f"{exc.message}.")) from exc
         raise
+
+
+def stage_files(run: Run) -> None:
+    """Let the ferries copy the pod's files in rounds while it runs on. Raises PodferryError; nothing is touched by it."""
+    run.source.call("stage", run=run.id)
+
+    def ended() -> bool:
+        run.check_interrupt()
+        return run.end is not None or not run.source.alive
+
+    def wanted(event: Event) -> bool:
+        return event.role == "source" and event.name in ("staged", "end", "ferry_ended")
+
+    seconds = _STAGE_LEAST_S + run.plan.stage_bytes / _STAGE_SLOWEST_BYTES_S
+    event = run.wait_event(wanted, timeout_s=seconds, on_tick=ended)
+    if event is not None and event.name == "staged":
+        return
+    run.fail_from(run.target_failure)
+    run.fail_from(run.end)
+    raise DeadlineExceeded(
+        f"copying the pod's files did not come to an end within {seconds:.0f} s"
+        if run.end is None
+        else "copying the pod's files failed",
+        "See the ferries' journals: 'journalctl -u podferry-*' on both nodes.",
+    )
 
 
 def context(run: Run) -> JsonDict:

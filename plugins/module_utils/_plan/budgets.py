@@ -54,10 +54,29 @@ def check_memory(
     return found
 
 
+def check_disk(
+    inspection: PodInspection, source: NodeFacts, target: NodeFacts, *, source_name: str, target_name: str
+) -> list[Refusal]:
+    """Copies of the pod's files wait on both disks; the target also takes them in."""
+    wanted = inspection.stage_bytes
+    found = []
+    for name, facts, need in ((source_name, source, wanted), (target_name, target, wanted + inspection.tree_bytes)):
+        if wanted and facts.disk_available is not None and facts.disk_available < need:
+            found.append(
+                refuse(
+                    "disk",
+                    f"Node {name} has {mib(facts.disk_available)} free in /var/lib; {mib(need)} are needed there.",
+                )
+            )
+    return found
+
+
 def check_cri_time(inspection: PodInspection, target: NodeFacts, target_name: str, *, twin: bool) -> list[Refusal]:
     """The restore happens inside one call of the target's kubelet to its runtime."""
     limit = target.runtime_request_timeout_s or _DEFAULT_CRI_TIMEOUT_S
-    expected = inside_create_s(inspection.need_bytes, containers=len(inspection.containers), twin=twin)
+    expected = inside_create_s(
+        inspection.need_bytes, tree_bytes=inspection.tree_bytes, containers=len(inspection.containers), twin=twin
+    )
     if expected <= _CRI_SHARE * limit:
         return []
     return [

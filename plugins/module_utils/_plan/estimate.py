@@ -14,6 +14,7 @@ _FIXED_S = 0.4  # runc's and CRIU's own time for the smallest pod (DESIGN sectio
 _DUMP_BYTES_S = 300 * MIB  # 1 GiB: 3.0 s
 _RESTORE_BYTES_S = 500 * MIB  # 1 GiB: 1.8 s
 _LINK_BYTES_S = 100 * MIB  # a 1 Gbit/s link
+_LAY_BYTES_S = 100 * MIB  # files that lie on the target's disk, into their place
 _VERIFY_BYTES_S = 200 * MIB  # digests on a busy machine: a ferry may be silent for as long
 _SLOWEST_LINK_BYTES_S = 2 * MIB  # deadlines only: below this a migration is given up
 _SLOWEST_WORK_BYTES_S = 20 * MIB  # deadlines only: dump and restore on a machine that is very busy
@@ -29,11 +30,12 @@ def freeze_s(need_bytes: int, containers: int = 1) -> float:
     )
 
 
-def inside_create_s(need_bytes: int, *, containers: int = 1, twin: bool) -> float:
+def inside_create_s(need_bytes: int, *, tree_bytes: int = 0, containers: int = 1, twin: bool) -> float:
     """Expected seconds that the target's first ``create`` call takes: a twin's contains dump and transfer of all."""
+    files = tree_bytes / _LAY_BYTES_S
     if twin:
-        return freeze_s(need_bytes, containers)
-    return _FIXED_S / 2 + need_bytes / _RESTORE_BYTES_S
+        return freeze_s(need_bytes, containers) + files
+    return files + _FIXED_S / 2 + need_bytes / _RESTORE_BYTES_S
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ class NodeFacts:
     selinux: str
     runtime_request_timeout_s: float | None
     cpu_model: str = ""
+    disk_available: int | None = None
+    """Bytes free where files wait that are copied before the freeze."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> NodeFacts:
@@ -74,6 +76,7 @@ class NodeFacts:
             selinux=str(data.get("selinux") or "disabled"),
             runtime_request_timeout_s=None if timeout is None else float(timeout),
             cpu_model=str(data.get("cpu_model") or ""),
+            disk_available=None if data.get("disk_available") is None else int(data["disk_available"]),
         )
 
 
@@ -151,10 +154,22 @@ class ContainerInspection:
             frozen=bool(data.get("frozen")),
         )
 
-    @property
-    def need_bytes(self) -> int:
-        """What a dump of it takes at most: its pages, its writable layer, its shared memory."""
-        return self.memory_bytes + max(self.rootfs_upper_bytes, 0) + self.shm_bytes
+
+@dataclass(frozen=True)
+class VolumeInspection:
+    """One emptyDir volume of the pod."""
+
+    name: str
+    in_memory: bool
+    bytes: int
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> VolumeInspection:
+        return cls(str(data.get("name") or ""), bool(data.get("in_memory")), int(data.get("bytes") or 0))
+
+
+_SMALL_TREES = 1024 * 1024
+_STAGE_MARGIN = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -162,16 +177,34 @@ class PodInspection:
     """What op ``inspect`` says about the source pod."""
 
     containers: tuple[ContainerInspection, ...] = field(default=())
+    volumes: tuple[VolumeInspection, ...] = field(default=())
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> PodInspection:
-        return cls(tuple(ContainerInspection.parse(_mapping(c)) for c in data.get("containers") or []))
+        return cls(
+            tuple(ContainerInspection.parse(_mapping(c)) for c in data.get("containers") or []),
+            tuple(VolumeInspection.parse(_mapping(v)) for v in data.get("volumes") or []),
+        )
+
+    @property
+    def tree_bytes(self) -> int:
+        """Files on the disk that go along: changes of root file systems, emptyDir volumes."""
+        written = sum(max(c.rootfs_upper_bytes, 0) for c in self.containers)
+        return written + sum(v.bytes for v in self.volumes if not v.in_memory)
+
+    @property
+    def stage_bytes(self) -> int:
+        """Disk that their copies before the freeze may take; 0: so little that it all travels in the freeze."""
+        return 0 if self.tree_bytes <= _SMALL_TREES else self.tree_bytes * 3 // 2 + _STAGE_MARGIN
 
     @property
     def need_bytes(self) -> int:
         """What a dump of the pod takes at most. ``/dev/shm`` is the sandbox's, each container tells the same."""
-        shm = [c.shm_bytes for c in self.containers]
-        return sum(c.need_bytes for c in self.containers) - sum(shm) + max(shm, default=0)
+        memory = self.memory_bytes + max((c.shm_bytes for c in self.containers), default=0)
+        memory += sum(v.bytes for v in self.volumes if v.in_memory)
+        # Of what is copied before, a part may have changed again until the freeze.
+        files = self.tree_bytes if not self.stage_bytes else min(self.tree_bytes, self.tree_bytes // 4 + _STAGE_MARGIN)
+        return memory + files
 
     @property
     def established(self) -> int:

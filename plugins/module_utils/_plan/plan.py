@@ -66,6 +66,8 @@ class Snapshot:
     source_facts: NodeFacts | None = None
     target_facts: NodeFacts | None = None
     inspection: PodInspection | None = None
+    claims: Mapping[str, Obj | None] = field(default_factory=dict)
+    """PersistentVolumeClaims that the pod names; None for one that does not exist."""
     images: Sequence[ImageState] = ()
     dry_run_error: str | None = None
 
@@ -88,6 +90,8 @@ class Plan:
     owner_uid: str | None = None
     tcp: str = "close"
     need_bytes: int = 0
+    stage_bytes: int = 0
+    """Disk for the copies of files that are made before the freeze; 0: none are."""
     memory_bytes: int = 0
     expected_freeze_s: float | None = None
     connections_closed: int = 0
@@ -115,6 +119,7 @@ class Plan:
             "owner": self.owner,
             "tcp": self.tcp,
             "need_bytes": self.need_bytes,
+            "stage_bytes": self.stage_bytes,
             "memory_bytes": self.memory_bytes,
             "expected_freeze_ms": None if self.expected_freeze_s is None else round(self.expected_freeze_s * 1000),
             "connections_closed": self.connections_closed,
@@ -151,7 +156,7 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
         return Plan("already_there", target_pod=predicates.name_of(snapshot.moved_to), **common)
 
     refusals = _pod_refusals(pod)
-    refusals += podspec.check_spec(pod)
+    refusals += podspec.check_spec(pod, snapshot.claims)
     refusals += owners.check_owner(pod, snapshot.chain)
     owner = predicates.controller_of(pod)
     mode, mode_refusals = owners.decide_mode(options.name, owner is not None)
@@ -180,6 +185,7 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
         mode=mode,
         owner_uid=str(owner.get("uid")) if owner is not None else None,
         need_bytes=need,
+        stage_bytes=inspection.stage_bytes if inspection else 0,
         memory_bytes=inspection.memory_bytes if inspection else 0,
         expected_freeze_s=estimate.freeze_s(inspection.need_bytes, len(inspection.containers)) if inspection else None,
         connections_closed=inspection.established if inspection else 0,
@@ -286,6 +292,7 @@ def _node_refusals(pod: Obj, source: str, snapshot: Snapshot, options: Options, 
             found += budgets.check_cri_time(inspection, b, options.target, twin=twin)
         if a and b:
             found += budgets.check_memory(inspection, options, a, b, source_name=source, target_name=options.target)
+            found += budgets.check_disk(inspection, a, b, source_name=source, target_name=options.target)
     for image in snapshot.images:
         if not image.present and not image.pullable:
             why = f": {image.error}" if image.error else ""

@@ -136,14 +136,14 @@ _CRIU_ANNOTATION = "org.criu.config"
 _OWN_CLASS = "podferry"
 
 
-def check_spec(pod: Obj) -> list[Refusal]:
-    """All that the pod's own specification says against moving it."""
+def check_spec(pod: Obj, claims: Mapping[str, Obj | None]) -> list[Refusal]:
+    """All that the pod's own specification, and the claims that it names, say against moving it."""
     spec: Obj = pod.get("spec") or {}
     found = _check_pod_fields(spec)
     for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
         found += check_container(container)
     found += check_containers(pod)
-    found += check_volumes(spec)
+    found += check_volumes(spec, claims)
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
     if annotations.get(_CRIU_ANNOTATION):
         # runc hands the file it names to CRIU, as root; the one that counts is the handler's own.

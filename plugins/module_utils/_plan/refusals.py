@@ -141,14 +141,14 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "volume": Kind(
         "A volume is of a type that is not carried.",
-        "Carried: projected (service-account token, ConfigMap, Secret, downwardAPI), configMap, secret, downwardAPI.",
+        "Carried: emptyDir, ReadWriteMany and ReadOnlyMany claims, nfs, projected (service-account token, ConfigMap, Secret, downwardAPI), configMap, secret, downwardAPI.",
+    ),
+    "volume_access": Kind(
+        "A claim's volume can be mounted by one node only.",
+        "Use a volume with access mode ReadWriteMany: during the move both nodes have it mounted.",
         planned=True,
     ),
-    "volume_mount": Kind(
-        "A volume is mounted in a way that is not carried.",
-        "Mount it without subPath and mountPropagation.",
-        planned=True,
-    ),
+    "volume_mount": Kind("A volume is mounted in a way that is not carried.", "Mount it without mountPropagation."),
     "localhost_profile": Kind(
         "A seccomp profile is a file of its node.", "Use RuntimeDefault or Unconfined.", planned=True
     ),
@@ -207,6 +207,10 @@ CATALOGUE: dict[str, Kind] = {
     "memory": Kind(
         "A node has too little free memory: the dump is held in memory on both.",
         "Free memory there, or choose another target.",
+    ),
+    "disk": Kind(
+        "A node has too little free disk for the copies of the pod's files.",
+        "Free space in /var/lib there, or choose another target.",
     ),
     "freeze_too_long": Kind(
         "The restore would not fit into the time that the target's kubelet gives the runtime.",

@@ -13,39 +13,64 @@ from .refusals import Refusal, refuse
 
 Obj = Mapping[str, Any]
 
-_ACCEPTED = frozenset(("configMap", "secret", "downwardAPI", "projected"))
+_MADE_AGAIN = frozenset(("configMap", "secret", "downwardAPI"))
+_SHARED = frozenset(("nfs",))
 _PROJECTED = frozenset(("serviceAccountToken", "configMap", "secret", "downwardAPI"))
-_MOUNT_ACCEPTED = frozenset(("name", "mountPath", "readOnly", "recursiveReadOnly"))
+_MOUNT_ACCEPTED = frozenset(("name", "mountPath", "readOnly", "recursiveReadOnly", "subPath", "subPathExpr"))
+_MEDIA = (None, "", "Memory")
+_MANY = frozenset(("ReadWriteMany", "ReadOnlyMany"))
 
 #: Volume types whose refusal is for good or for now, in words.
 _WHY = {
-    "emptyDir": "its files live on the source node and are not carried yet",
-    "persistentVolumeClaim": "two pods would have it mounted during the move",
     "ephemeral": "its claim is bound to the source pod",
     "image": "image volumes are not carried yet",
-    "nfs": "network file systems are not carried yet",
 }
 
 
-def check_volumes(spec: Obj) -> list[Refusal]:
-    """Refusals for volumes of ``spec`` that are not carried."""
+def check_volumes(spec: Obj, claims: Mapping[str, Obj | None]) -> list[Refusal]:
+    """Refusals for volumes of ``spec`` that are not carried. ``claims``: the claims it names, None where there is none."""
     found: list[Refusal] = []
     for volume in spec.get("volumes") or []:
-        name = volume.get("name")
         kinds = [key for key, value in volume.items() if key != "name" and value is not None]
         for kind in kinds or ["emptyDir"]:
-            if kind == "hostPath":
-                found.append(
-                    refuse(
-                        "host_path", f"Volume {name} is the path {(volume[kind] or {}).get('path')} of the source node."
-                    )
-                )
-            elif kind == "projected":
-                found += _check_projected(str(name), volume[kind] or {})
-            elif kind not in _ACCEPTED:
-                why = _WHY.get(kind, "this type is not on the list of accepted ones")
-                found.append(refuse("volume", f"Volume {name} is of type {kind}: {why}."))
+            found += _check_volume(str(volume.get("name")), kind, volume.get(kind) or {}, claims)
     return found
+
+
+def _check_volume(name: str, kind: str, source: Obj, claims: Mapping[str, Obj | None]) -> list[Refusal]:
+    if kind in _MADE_AGAIN or kind in _SHARED:
+        return []
+    if kind == "emptyDir":
+        medium = source.get("medium")
+        return [] if medium in _MEDIA else [refuse("volume", f"Volume {name} is an emptyDir of medium {medium}.")]
+    if kind == "persistentVolumeClaim":
+        return _check_claim(name, str(source.get("claimName")), claims.get(str(source.get("claimName"))))
+    if kind == "hostPath":
+        return [refuse("host_path", f"Volume {name} is the path {source.get('path')} of the source node.")]
+    if kind == "projected":
+        return _check_projected(name, source)
+    return [
+        refuse(
+            "volume",
+            f"Volume {name} is of type {kind}: {_WHY.get(kind, 'this type is not on the list of accepted ones')}.",
+        )
+    ]
+
+
+def _check_claim(name: str, claim: str, obj: Obj | None) -> list[Refusal]:
+    if obj is None:
+        return [refuse("volume", f"Volume {name} is the claim {claim}, which does not exist.")]
+    spec: Obj = obj.get("spec") or {}
+    if spec.get("volumeMode") == "Block":
+        return [refuse("device", f"Volume {name} is a block device.")]
+    modes = list((obj.get("status") or {}).get("accessModes") or spec.get("accessModes") or [])
+    if _MANY.isdisjoint(modes):
+        return [
+            refuse(
+                "volume_access", f"Volume {name} is the claim {claim} with access mode {', '.join(modes) or 'unknown'}."
+            )
+        ]
+    return []
 
 
 def _check_projected(name: str, projected: Obj) -> list[Refusal]:

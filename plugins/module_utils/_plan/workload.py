@@ -15,7 +15,7 @@ from .options import TcpMode
 from .refusals import Refusal, refuse
 
 _RUNC_HANDLERS = ("", "runc", "podferry", "default")
-_REFUSED_MOUNTS = {"emptydir": "volume", "hostpath": "host_path"}
+_REFUSED_MOUNTS = {"hostpath": "host_path"}
 
 
 def check_workload(inspection: PodInspection, expected_ids: Mapping[str, str], tcp: TcpMode) -> list[Refusal]:

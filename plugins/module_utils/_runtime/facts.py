@@ -84,6 +84,7 @@ def collect(run: Runner, read: Read = read_text, probe: Probe | None = None) -> 
         "kernel": machine.text("/proc/sys/kernel/osrelease").strip(),
         **cpu(machine.text("/proc/cpuinfo")),
         "mem_available": memory_available(machine.text("/proc/meminfo")),
+        "disk_available": disk_available(),
         "cgroup": "v2" if machine.text("/sys/fs/cgroup/cgroup.controllers") else "v1",
         "criu": criu_facts(machine, runtime.path if runtime else service.DEFAULT_PATH),
         "runtime": runtime.facts() if runtime else dict(_NO_RUNTIME),
@@ -96,6 +97,15 @@ def collect(run: Runner, read: Read = read_text, probe: Probe | None = None) -> 
         "kubelet": {"runtime_request_timeout_s": kubelet.request_timeout(running_kubelet, machine.read, machine.find)},
         "clock": {"monotonic": time.monotonic(), "realtime": time.time()},
     }
+
+
+def disk_available(path: str = "/var/lib") -> int | None:
+    """Return the bytes that root may still write below ``path``."""
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return None
+    return status.f_bavail * status.f_frsize
 
 
 def cpu(cpuinfo: str) -> dict[str, t.Any]:

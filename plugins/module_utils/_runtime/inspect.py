@@ -12,7 +12,7 @@ import typing as t
 from .._common.errors import NotFound, PodferryError
 from .._common.files import read_text
 from . import container as containers
-from . import oci, procfs
+from . import oci, procfs, volumes
 from .container import Container
 
 Facts = t.Dict[str, t.Any]
@@ -42,7 +42,19 @@ def inspect_pod(arguments: t.Mapping[str, t.Any]) -> Facts:
         if item.owner.uid != arguments.get("uid", item.owner.uid):
             raise NotFound(f"container {item.name} belongs to another pod of that name")
     address = str(arguments.get("pod_ip") or "")
-    return {"containers": [_describe(item, address) for item in found], "sandbox": _sandbox(found[0])}
+    return {
+        "containers": [_describe(item, address) for item in found], "sandbox": _sandbox(found[0]), "volumes": _volumes(found[0]),
+    }  # fmt: skip
+
+
+def _volumes(item: Container) -> list[Facts]:
+    from .._ferry import tree
+
+    try:
+        found = volumes.empty_dirs(volumes.pod_directory(item.config, item.owner.uid))
+    except NotFound:
+        return []
+    return [{"name": entry.name, "in_memory": entry.in_memory, "bytes": tree.size(entry.path)} for entry in found]
 
 
 def foreign_processes(item: Container) -> list[Facts]:
@@ -158,18 +170,16 @@ def mount_kind(destination: str, source: str, uid: str) -> str:
         return "standard"
     if destination in _SANDBOX_MOUNTS:
         return "sandbox"
-    if f"/pods/{uid}/volumes/kubernetes.io~empty-dir/" in source:
-        return "emptydir"
     if f"/pods/{uid}/" in source:
         return "kubelet-volume"
     return "hostpath"
 
 
 def _open_volume_files(item: Container, pids: t.Sequence[int]) -> list[str]:
-    """Files that are open below volumes and sandbox files: the target's have other contents or do not exist."""
+    """Files of the sandbox that are open (``/etc/hosts`` and the like): the target's have other contents."""
     places = [
         str(mount.get("destination")) for mount in item.config.get("mounts") or []
-        if mount_kind(str(mount.get("destination")), str(mount.get("source", "")), item.owner.uid) in ("sandbox", "kubelet-volume")
+        if mount_kind(str(mount.get("destination")), str(mount.get("source", "")), item.owner.uid) == "sandbox"
         and mount.get("destination") != "/dev/shm"
     ]  # fmt: skip
     opened = {name for pid in pids for name in procfs.descriptors(pid)}

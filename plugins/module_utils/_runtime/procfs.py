@@ -114,6 +114,32 @@ def descriptors(pid: int) -> list[str]:
     return found
 
 
+def opened(pid: int) -> set[str]:
+    """Paths, as the process sees them, of files that it has open or mapped."""
+    found = set(descriptors(pid))
+    try:
+        lines = read_text(f"/proc/{pid}/maps").splitlines()
+    except OSError:
+        return found
+    return found | {line.split(None, 5)[5] for line in lines if line.count(" /")}
+
+
+def mapped_writable(pids: t.Iterable[int]) -> set[int]:
+    """Inode numbers of files that processes share by a writable mapping."""
+    found = set()
+    for pid in pids:
+        try:
+            lines = read_text(f"/proc/{pid}/maps").splitlines()
+        except OSError:
+            continue
+        found |= {
+            int(words[4])
+            for words in map(str.split, lines)
+            if len(words) > 5 and words[1][1] == "w" and words[1][3] == "s"
+        }
+    return found
+
+
 def memory_bytes(pid: int) -> int:
     """Resident anonymous and shared memory of one process: what a dump of it holds at the most."""
     fields = status(pid)

@@ -45,10 +45,10 @@ for base, folders, names in os.walk('/sys/fs/cgroup'):
         frozen.append(base)
 named = [base for base, _f, _n in os.walk('/sys/fs/cgroup') if name.search(base.rsplit('/', 1)[-1])]
 points = [line.split()[1] for line in read('/proc/mounts').splitlines()]
-rules = out('nft', 'list', 'ruleset') + [line for line in out('iptables-save') if 'CRIU' in line]
+rules = out('nft', 'list', 'ruleset') + [line for line in out('iptables-save') if 'CRIU' in line or 'podferry' in line]
 for netns in (os.listdir('/run/netns') if os.path.isdir('/run/netns') else []):
-    rules += [line for line in out('nsenter', '--net=/run/netns/' + netns, 'nft', 'list', 'tables') if 'CRIU' in line]
-    rules += [line for line in out('nsenter', '--net=/run/netns/' + netns, 'iptables-save') if 'CRIU' in line]
+    rules += [line for line in out('nsenter', '--net=/run/netns/' + netns, 'nft', 'list', 'tables') if 'CRIU' in line or 'podferry' in line]
+    rules += [line for line in out('nsenter', '--net=/run/netns/' + netns, 'iptables-save') if 'CRIU' in line or 'podferry' in line]
 print(json.dumps({
     'processes': sorted(p for p in processes if ours.search(p)),
     'mounts': sorted(point for point in points if name.search(point) or 'criu' in point),
