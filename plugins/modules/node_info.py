@@ -69,6 +69,9 @@ facts:
     mem_available:
       description: Memory that is available without swapping, in bytes.
       type: int
+    disk_available:
+      description: Bytes that root may still write in C(/var/lib), where copies of a pod's files wait; null when it cannot be told.
+      type: int
     cgroup:
       description: Version of the cgroup hierarchy, V(v1) or V(v2).
       type: str

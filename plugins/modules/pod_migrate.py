@@ -192,6 +192,9 @@ plan:
     need_bytes:
       description: Memory that the dump may take on each node.
       type: int
+    stage_bytes:
+      description: Disk that copies of the pod's files may take on each node before the freeze; 0 when there are none.
+      type: int
     memory_bytes:
       description: Memory of the pod's processes.
       type: int

@@ -222,7 +222,7 @@ def inspection(change: JsonDict | None = None) -> JsonDict:
         "mounts": [
             {"destination": "/etc/hosts", "source": "/var/lib/kubelet/x", "type": "bind", "kind": "kubelet-volume"}
         ],
-        "ipc_objects": 0,
+        "sysv_segments": [],
         "open_volume_files": [],
         "frozen": False,
     }

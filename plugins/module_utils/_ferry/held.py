@@ -25,37 +25,39 @@ _MOST_BYTES = 8 << 20
 Entry = t.Dict[str, t.Any]
 
 
-def pick(pids: t.Iterable[int], volumes: t.Mapping[str, str]) -> list[tuple[str, str]]:
-    """(mount point, path below it) of what is open there, each once."""
-    found = set()
-    for name in {name for pid in pids for name in procfs.opened(pid)}:
-        for place in volumes:
-            if name.startswith(place.rstrip("/") + "/"):
-                found.add((place, os.path.relpath(name, place)))
-    return sorted(found)
+def pick(opened: t.AbstractSet[tuple[int, int]], volumes: t.Mapping[str, str]) -> list[tuple[str, str]]:
+    """(mount point, path below it) of the files with these devices and inodes: their names may go through links.
+
+    :param volumes: mount point to folder on this node.
+    """
+    found = []
+    for place in sorted(volumes):
+        for folder, _folders, names in os.walk(volumes[place]):
+            for name in names:
+                path = os.path.join(folder, name)
+                status = os.lstat(path)
+                if stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) in opened:
+                    found.append((place, os.path.relpath(path, volumes[place])))
+    return found
 
 
 def pack(pids: t.Iterable[int], volumes: t.Mapping[str, str], archive: str) -> bool:
     """Write what is open to ``archive``; False when nothing is.
 
-    :raises DumpFailed: it is too much, or has been deleted.
+    :raises DumpFailed: it is too much.
     """
     entries: list[Entry] = []
     size = 0
-    for place, name in pick(pids, volumes):
+    opened = {identity for pid in pids for identity in procfs.opened(pid)} if volumes else set()
+    for place, name in pick(opened, volumes):
         path = os.path.join(volumes[place], name)
-        try:
-            status = os.lstat(path)
-        except OSError as error:
-            raise DumpFailed(
-                f"{os.path.join(place, name)} is open and exists no more: its volume was updated since",
-                "Let the application open it again.",
-            ) from error
-        if not stat.S_ISREG(status.st_mode):
-            continue
+        status = os.lstat(path)
         size += status.st_size
         if size > _MOST_BYTES:
-            raise DumpFailed("more than 8 MiB of files are open on ConfigMap, Secret and token volumes")
+            raise DumpFailed(
+                "more than 8 MiB of files are open on ConfigMap, Secret and token volumes",
+                "Let the application close them.",
+            )
         with open(path, "rb") as stream:
             data = base64.b64encode(stream.read()).decode()
         entries.append({"mount": place, "path": name, "mode": stat.S_IMODE(status.st_mode), "uid": status.st_uid,

@@ -66,8 +66,6 @@ class SourceFerry(Ferry):
                 config["uid"],
             ):
                 raise NotFound(f"container {item.name} does not belong to pod {config['pod']} of that UID any more")
-        first = self._containers[0]
-        self._pod_directory = volumes.pod_directory(first.config, first.owner.uid)
         self._staging: Staging | None = None
         self._stage_wanted = False
         self._go: tuple[Peer, Message] | None = None
@@ -236,11 +234,15 @@ class SourceFerry(Ferry):
         self.peer().beat()
         self.peer().check_alive()
 
+    def _empty_dirs(self) -> list[volumes.EmptyDir]:
+        first = self._containers[0]
+        return volumes.empty_dirs(volumes.pod_directory(first.config, first.owner.uid))
+
     def _rounds(self) -> Staging:
         """The trees of the pod, from their first look on."""
         if self._staging is None:
             trees = {f"{item.name}/rootfs": tree.upper_directory(item.rootfs) for item in self._containers}
-            for volume in volumes.empty_dirs(self._pod_directory):
+            for volume in self._empty_dirs():
                 if not volume.in_memory:  # what was never meant for a disk is not put on one
                     trees[f"{VOLUMES}/{volume.name}"] = volume.path
             self._staging = Staging(self.paths, trees, keep=self.mode == "successor")
@@ -363,7 +365,7 @@ class SourceFerry(Ferry):
         if item is self._containers[0]:
             mapped = procfs.mapped_writable(pid for each in self._containers for pid in each.cgroup.pids())
             names += self._rounds().last(f"{VOLUMES}/", mapped, self._during_transfer)
-            for volume in volumes.empty_dirs(self._pod_directory):
+            for volume in self._empty_dirs():
                 if volume.in_memory:
                     names.append(self._archive(VOLUMES, volume.name, volume.path))
             memory = oci.mount_source(item.config, "/dev/shm")

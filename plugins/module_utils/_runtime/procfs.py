@@ -114,14 +114,21 @@ def descriptors(pid: int) -> list[str]:
     return found
 
 
-def opened(pid: int) -> set[str]:
-    """Paths, as the process sees them, of files that it has open or mapped."""
-    found = set(descriptors(pid))
-    try:
-        lines = read_text(f"/proc/{pid}/maps").splitlines()
-    except OSError:
-        return found
-    return found | {line.split(None, 5)[5] for line in lines if line.count(" /")}
+def opened(pid: int) -> set[tuple[int, int]]:
+    """Device and inode of every file that a process has open or mapped."""
+    found = set()
+    for folder in (f"/proc/{pid}/fd", f"/proc/{pid}/map_files"):
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        for name in names:
+            try:
+                status = os.stat(os.path.join(folder, name))
+            except OSError:
+                continue
+            found.add((status.st_dev, status.st_ino))
+    return found
 
 
 def mapped_writable(pids: t.Iterable[int]) -> set[int]:

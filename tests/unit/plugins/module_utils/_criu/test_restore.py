@@ -93,7 +93,7 @@ def test_security_labels_are_the_targets_own() -> None:
 def test_the_options_of_a_restore(tmp_path: pathlib.Path) -> None:
     found = environment(str(tmp_path), restore_options("/usr/local/libexec/podferry/podferry-action"))
     lines = pathlib.Path(found["CRIU_CONFIG_FILE"]).read_text().splitlines()
-    assert lines == ["network-lock skip", "tcp-close", "action-script /usr/local/libexec/podferry/podferry-action"]
+    assert lines == ["network-lock skip", "action-script /usr/local/libexec/podferry/podferry-action"]
 
 
 @pytest.mark.parametrize("unified", [True, False])

@@ -187,6 +187,9 @@ class SimSource(source.SourceFerry):
     def _get_ready(self) -> None:
         pass
 
+    def _rounds(self) -> Any:
+        return types.SimpleNamespace(number=0, seconds=lambda: 0.0)
+
     def _dump_and_send(self) -> None:
         self.enter("dump")
         for item in self._containers:

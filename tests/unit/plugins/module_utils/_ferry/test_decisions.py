@@ -256,17 +256,17 @@ def test_give_up_is_no_proof_while_something_lives(node: Node, monkeypatch: pyte
 
 def test_arming_twice_and_for_two_runs(node: Node) -> None:
     record = Record(node.place.directory)
-    arrival.arm(node.place, record, "default", "web", ["one"], "twin")
+    arrival.arm(node.place, record, "default", "web", {"containers": ["one"]})
     other = paths.RunPaths("ffffffffffff", str(node.state))
     other.create()
     with pytest.raises(StateConflict, match="another run is bringing default/web"):
-        arrival.arm(other, Record(other.directory), "default", "web", ["one"], "twin")
+        arrival.arm(other, Record(other.directory), "default", "web", {"containers": ["one"]})
     assert os.readlink(node.state / "arrivals/default_web") == node.place.directory
 
 
 def test_an_arrival_that_points_nowhere_is_replaced(node: Node) -> None:
     (node.state / "arrivals/default_web").symlink_to(node.state / "runs/gone")
-    arrival.arm(node.place, Record(node.place.directory), "default", "web", ["one"], "twin")
+    arrival.arm(node.place, Record(node.place.directory), "default", "web", {"containers": ["one"]})
     assert os.readlink(node.state / "arrivals/default_web") == node.place.directory
 
 

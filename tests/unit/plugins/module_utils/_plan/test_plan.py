@@ -65,6 +65,41 @@ def inside(change: dict[str, Any]) -> Snapshot:
     return snapshot(inspection=PodInspection.parse(objects.inspection(change)))
 
 
+def claimed(mode: str, **fields: Any) -> Snapshot:
+    claim = {"spec": {"accessModes": [mode], **fields}, "status": {"accessModes": [mode]}}
+    seen = volume(persistentVolumeClaim={"claimName": "x"})
+    return replace(seen, claims={"x": claim})
+
+
+def sidecar(**fields: Any) -> Snapshot:
+    """A pod with a sidecar beside its container."""
+    seen = pair({}, {})
+    pod = dict(seen.pod or {})
+    *containers, last = pod["spec"]["containers"]
+    pod["spec"] = {
+        **pod["spec"],
+        "containers": containers,
+        "initContainers": [{**last, "restartPolicy": "Always", **fields}],
+    }
+    return replace(seen, pod=pod)
+
+
+def pair(one: dict[str, Any], other: dict[str, Any]) -> Snapshot:
+    """Two containers, of which the node tells something."""
+    found = [objects.inspection(change)["containers"][0] for change in (one, other)]
+    found[1].update(name="d", id="containerd://" + "d" * 64)
+    pod = objects.pod()
+    pod["spec"]["containers"].append({**pod["spec"]["containers"][0], "name": "d"})
+    status = pod["status"]["containerStatuses"]
+    status.insert(0, {**status[0], "name": "d", "containerID": found[1]["id"]})
+    return snapshot(pod=pod, inspection=PodInspection.parse({"containers": found}))
+
+
+def files(size: int) -> PodInspection:
+    """A pod with so many bytes in an emptyDir."""
+    return PodInspection.parse({**objects.inspection(), "volumes": [{"name": "v", "bytes": size}]})
+
+
 def owned(kind: str = "ReplicaSet", chain: OwnerChain | None = None, **rs: Any) -> Snapshot:
     owner = {**objects.replicaset(**rs), "kind": kind}
     return snapshot(pod=objects.owned(owner), chain=chain or OwnerChain(owner))
@@ -102,11 +137,11 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("owner_not_stable", owned(chain=OwnerChain(objects.merged(objects.replicaset(), {"status": {"replicas": 2}}))), OPTIONS),
     ("keep_with_replicaset", owned(), replace(OPTIONS, name="keep")),
     ("static_pod", snapshot(pod=objects.pod(change={"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}})), OPTIONS),
-    ("containers", spec({"containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]}), OPTIONS),
     ("init_containers", spec({"initContainers": [{"name": "i", "image": "i"}]}), OPTIONS),
     ("ephemeral_containers", spec({"ephemeralContainers": [{"name": "debug"}]}), OPTIONS),
-    ("post_start", container(lifecycle={"postStart": {"exec": {"command": ["x"]}}}), OPTIONS),
-    ("pre_stop", container(lifecycle={"preStop": {"sleep": {"seconds": 5}}}), OPTIONS),
+    ("sidecar_probe", sidecar(startupProbe=PROBE), OPTIONS),
+    ("post_start", container(lifecycle={"postStart": {"httpGet": {"port": 80}}}), OPTIONS),
+    ("post_start", container(lifecycle={"postStart": {"sleep": {"seconds": 5}}}), OPTIONS),
     ("terminal", container(tty=True), OPTIONS),
     ("terminal", container(stdin=True), OPTIONS),
     ("terminal", inside({"tty": True}), OPTIONS),
@@ -125,11 +160,13 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("device", inside({"devices": ["/dev/fuse"]}), OPTIONS),
     ("runtime_class", spec({"runtimeClassName": "gvisor"}), OPTIONS),
     ("runtime_class", inside({"runtime_handler": "crun"}), OPTIONS),
-    ("volume", volume(emptyDir={}), OPTIONS),
+    ("volume", volume(emptyDir={"medium": "HugePages"}), OPTIONS),
     ("volume", volume(persistentVolumeClaim={"claimName": "x"}), OPTIONS),
+    ("volume_access", claimed("ReadWriteOnce"), OPTIONS),
+    ("volume_access", claimed("ReadWriteOncePod"), OPTIONS),
+    ("device", claimed("ReadWriteMany", volumeMode="Block"), OPTIONS),
     ("volume", volume(somethingNew={"x": 1}), OPTIONS),
     ("volume", volume(projected={"sources": [{"podCertificate": {}}]}), OPTIONS),
-    ("volume_mount", container(volumeMounts=[{"name": "v", "mountPath": "/x", "subPath": "y"}]), OPTIONS),
     ("volume_mount", container(volumeMounts=[{"name": "v", "mountPath": "/x", "mountPropagation": "Bidirectional"}]), OPTIONS),
     ("localhost_profile", spec({"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "p"}}}), OPTIONS),
     ("extra_networks", snapshot(pod=objects.pod(change={"metadata": {"annotations": {"k8s.v1.cni.cncf.io/networks": "n"}}})), OPTIONS),
@@ -164,6 +201,9 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("security_profile", inside({"selinux": "system_u:system_r:container_t:s0:c1,c2"}), OPTIONS),
     ("memory", target({"mem_available": 100 * objects.MIB}), OPTIONS),
     ("memory", source({"mem_available": 100 * objects.MIB}), OPTIONS),
+    ("disk", snapshot(
+        inspection=files(5 * objects.GIB), source_facts=NodeFacts.parse(objects.facts({"disk_available": objects.GIB})),
+    ), OPTIONS),
     ("freeze_too_long", snapshot(
         inspection=PodInspection.parse(objects.inspection({"memory_bytes": 2 * objects.GIB})),
         target_facts=NodeFacts.parse(objects.facts({"kubelet": {"runtime_request_timeout_s": 5}})),
@@ -185,7 +225,7 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ),
     ("exec_process", inside({"processes": [{"pid": 9, "comm": "sh", "foreign": True}]}), OPTIONS),
     ("io_uring", inside({"io_uring": ["node"]}), OPTIONS),
-    ("sysv_ipc", inside({"ipc_objects": 2}), OPTIONS),
+    ("sysv_ipc", pair({"sysv_segments": ["7"]}, {"sysv_segments": ["3", "7"]}), OPTIONS),
     ("user_ns_inside", inside({"user_namespace": True}), OPTIONS),
     ("tcp_established", inside({"sockets": {"established": 3}}), replace(OPTIONS, tcp="refuse")),
     ("socket_pod_ip", inside({"sockets": {"bound_to_pod_ip": ["tcp 10.88.1.4:80"]}}), OPTIONS),
@@ -232,6 +272,36 @@ def test_a_pod_of_a_deployment_gets_a_twin() -> None:
     assert (result.decision, result.mode, result.owner) == ("move", "twin", "Deployment web")
     assert result.target_pod == "web-1-abcde-mabcd"
     assert result.owner_uid == "uid-rs-web-1"
+
+
+def test_several_containers_sidecars_and_finished_init_containers_move() -> None:
+    assert plan(pair({}, {}), OPTIONS).refusals == ()
+    assert plan(sidecar(startupProbe={"tcpSocket": {"port": 80}}), OPTIONS).refusals == ()
+    done = {"name": "i", "state": {"terminated": {"exitCode": 0}}}
+    seen = snapshot(
+        pod=objects.pod(
+            change={
+                "spec": {"initContainers": [{"name": "i", "image": "i"}]},
+                "status": {"initContainerStatuses": [done]},
+            }
+        )
+    )
+    assert plan(seen, OPTIONS).refusals == ()
+
+
+def test_volumes_that_are_carried_or_shared() -> None:
+    for mode in ("ReadWriteMany", "ReadOnlyMany"):
+        assert plan(claimed(mode), OPTIONS).refusals == ()
+    for kind in ({"emptyDir": {}}, {"emptyDir": {"medium": "Memory"}}, {"nfs": {"server": "s", "path": "/"}}):
+        assert plan(volume(**kind), OPTIONS).refusals == ()
+
+
+def test_files_are_copied_before_the_freeze_when_it_is_worth_it() -> None:
+    small = plan(inside({"rootfs_upper_bytes": 100}), OPTIONS)
+    large = plan(snapshot(inspection=files(10 * objects.GIB)), OPTIONS)
+    assert small.stage_bytes == 0
+    assert large.stage_bytes > 10 * objects.GIB
+    assert large.need_bytes < 5 * objects.GIB
 
 
 def test_all_reasons_at_once_in_the_catalogues_order() -> None:
@@ -289,6 +359,8 @@ def test_a_successors_quota_counts_its_source_too() -> None:
         {"env": [{"name": "A", "value": "b"}], "envFrom": [{"configMapRef": {"name": "x"}}]},
         {"volumeMounts": [{"name": "v", "mountPath": "/x", "mountPropagation": "None", "readOnly": True}]},
         {"ports": [{"containerPort": 80, "protocol": "TCP"}]},
+        {"volumeMounts": [{"name": "v", "mountPath": "/x", "subPath": "y"}]},
+        {"lifecycle": {"preStop": {"sleep": {"seconds": 5}}, "postStart": {"exec": {"command": ["x"]}}}},
     ],
 )  # fmt: skip
 def test_accepted_container_features(fields: dict[str, Any]) -> None:

@@ -98,7 +98,7 @@ def test_a_debian_13_node(machine: Machine) -> None:
 
 def test_the_keys_of_the_contract(machine: Machine) -> None:
     assert set(machine.facts()) == {
-        "hostname", "arch", "kernel", "cpu_model", "cpu_flags", "mem_available", "cgroup", "criu", "runtime", "engine",
+        "hostname", "arch", "kernel", "cpu_model", "cpu_flags", "mem_available", "disk_available", "cgroup", "criu", "runtime", "engine",
         "python", "zstd", "apparmor_profiles", "selinux", "time_namespaces", "kubelet", "clock",
     }  # fmt: skip
 
