@@ -173,6 +173,7 @@ class FakeGate:
 
     def __init__(self) -> None:
         self.peer, self.request = FakePeer(), {"id": 1}
+        self.config: dict[str, Any] = {}
         self.cgroup: FakeCgroup | None = None
 
     def ended(self) -> bool:
@@ -205,6 +206,9 @@ class SimTarget(target.TargetFerry):
     world: World
 
     def _accept(self) -> None:
+        pass
+
+    def _lay_early(self) -> None:
         pass
 
     def pump(self) -> None:
