@@ -111,7 +111,9 @@ def test_files_of_every_kind(lab: Lab, cluster: Cluster, plays: Plays, traces: T
     lab.ssh("node-a", "kill -STOP $(pgrep -o -f 'print..kept')")
     found = scan(lab, "node-a", places)
     lab.ssh("node-a", "kill -CONT $(pgrep -o -f 'print..kept')")
-    found = {path: entry for path, entry in found.items() if "/new" not in path}  # it stopped while it wrote one of them
+    found = {
+        path: entry for path, entry in found.items() if "/new" not in path
+    }  # it stopped while it wrote one of them
     reference = {path[len("/data") :]: entry for path, entry in found.items() if path.startswith("/data/")}
     assert len(reference) > 200
     for place in places:

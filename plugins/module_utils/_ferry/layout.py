@@ -67,7 +67,7 @@ class Layout:
                 arrived.add((staged.group(1) if staged else f"{VOLUMES}/{name}"[:-4]).partition("/")[2])
         if not arrived:
             return {}
-        there = {volume.name: volume.path for volume in pod_volumes.empty_dirs(pod_volumes.pod_directory(config, uid))}
+        there = {volume.name: volume.path for volume in pod_volumes.empty_dirs(config, uid)}
         missing = sorted(arrived - there.keys())
         if missing:
             raise RestoreFailed(

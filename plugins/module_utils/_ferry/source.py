@@ -236,7 +236,7 @@ class SourceFerry(Ferry):
 
     def _empty_dirs(self) -> list[volumes.EmptyDir]:
         first = self._containers[0]
-        return volumes.empty_dirs(volumes.pod_directory(first.config, first.owner.uid))
+        return volumes.empty_dirs(first.config, first.owner.uid)
 
     def _rounds(self) -> Staging:
         """The trees of the pod, from their first look on."""

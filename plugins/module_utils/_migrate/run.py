@@ -160,7 +160,9 @@ class Run:
         if data.get("downtime_ms") is not None:
             self.report.downtime_ms = float(data["downtime_ms"])
         if data.get("connections_closed") is not None and data.get("outcome") in ("committed", "relinquished"):
-            self.report.connections_closed = int(data["connections_closed"])  # the plan's was a count of some seconds before
+            self.report.connections_closed = int(
+                data["connections_closed"]
+            )  # the plan's was a count of some seconds before
         self.report.bytes.update({str(k): int(v) for k, v in (data.get("bytes") or {}).items()})
         self._take_phases(data.get("phases"), node)
 

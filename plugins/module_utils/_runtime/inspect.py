@@ -50,10 +50,7 @@ def inspect_pod(arguments: t.Mapping[str, t.Any]) -> Facts:
 def _volumes(item: Container) -> list[Facts]:
     from .._ferry import tree
 
-    try:
-        found = volumes.empty_dirs(volumes.pod_directory(item.config, item.owner.uid))
-    except NotFound:
-        return []
+    found = volumes.empty_dirs(item.config, item.owner.uid)
     return [{"name": entry.name, "in_memory": entry.in_memory, "bytes": tree.size(entry.path)} for entry in found]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._common.errors import NotFound
 from .._common.files import read_text
 from . import oci
 
@@ -25,23 +24,20 @@ class EmptyDir(t.NamedTuple):
     in_memory: bool
 
 
-def pod_directory(config: t.Mapping[str, t.Any], uid: str) -> str:
-    """The kubelet's folder of the pod, ``<root>/pods/<uid>``.
-
-    :raises NotFound: no mount of the container comes from there.
-    """
+def pod_directory(config: t.Mapping[str, t.Any], uid: str) -> str | None:
+    """The kubelet's folder of the pod, ``<root>/pods/<uid>``; None when no mount of the container comes from there."""
     sources = [oci.mount_source(config, destination) or "" for destination in _ANCHORS]
     sources += [str(mount.get("source", "")) for mount in config.get("mounts") or []]
     for source in sources:
         head, separator, _rest = source.partition(f"/pods/{uid}/")
         if separator:
             return f"{head}/pods/{uid}"
-    raise NotFound("no mount of the container tells where the kubelet keeps the pod's volumes")
+    return None
 
 
-def empty_dirs(directory: str) -> list[EmptyDir]:
-    """The emptyDir volumes of the pod whose folder is ``directory``, also those that only init containers use."""
-    folder = os.path.join(directory, _EMPTY_DIRS)
+def empty_dirs(config: t.Mapping[str, t.Any], uid: str) -> list[EmptyDir]:
+    """The emptyDir volumes of the pod that ``config`` is a container of, also those that only init containers use."""
+    folder = os.path.join(pod_directory(config, uid) or "/nonexistent", _EMPTY_DIRS)
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     return [EmptyDir(name, os.path.join(folder, name), os.path.ismount(os.path.join(folder, name))) for name in names]
 
