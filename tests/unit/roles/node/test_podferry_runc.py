@@ -145,3 +145,13 @@ def test_words_with_spaces_and_globs_arrive_as_they_are(node: Node) -> None:
     pathlib.Path(node.runtime).write_text(f'#!/bin/sh\nprintf "<%s>" "$@" >{node.calls}\n')
     subprocess.run([str(node.front), "--log", "a b", "exec", CONTAINER, "sh", "-c", "echo *"], check=True)
     assert node.calls.read_text() == f"<--log><a b><exec><{CONTAINER}><sh><-c><echo *>"
+
+
+def test_exec_goes_to_the_handler_only_while_a_hook_is_awaited(node: Node) -> None:
+    words = (*GLOBAL, "exec", "--process", "/p.json", "--detach", "--pid-file", "/p", CONTAINER)
+    assert node.call(*words) == "runtime"
+    (node.state / "claims" / CONTAINER).mkdir()
+    assert node.call(*words) == "runtime"
+    (node.state / "claims" / CONTAINER / "post-start").touch()
+    assert node.call(*words) == "handler"
+    assert node.call(*words[:-1], "../claims") == "runtime"

@@ -224,3 +224,26 @@ def test_the_reason_is_where_containerd_reads_it(create: Create, capsys: pytest.
     line = json.loads(create.log.read_text())
     assert line["level"] == "error" and line["msg"].startswith("podferry: ")
     assert "podferry: " in capsys.readouterr().err
+
+
+def test_a_finished_init_container_runs_nothing_of_its_image(create: Create) -> None:
+    create.identity(name="setup")
+    record = create.arrive("none")
+    record.arm({"finished": ["setup"]})
+    (create.bundle / "rootfs").mkdir()
+    assert create.call("--pidfd-socket", "/s") == "plain"
+    (argument,) = json.loads((create.bundle / "config.json").read_text())["process"]["args"]
+    assert (create.bundle / "rootfs" / argument.lstrip("/")).exists()
+    assert create.asked == 0
+    record.move("armed", "aborted")
+    create.identity(name="setup")
+    assert "aborted" in create.call()
+
+
+def test_the_sandbox_lets_restarts_count_on(create: Create, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler.logs.count_on, "__defaults__", (str(create.root / "logs"),))
+    create.identity(kind="sandbox")
+    create.arrive("none").arm({"restarts": {"web": 3, "side": 0}})
+    assert create.call() == "plain"
+    assert sorted(os.listdir(create.root / "logs/default_pod_u1")) == ["web"]
+    assert os.listdir(create.root / "logs/default_pod_u1/web") == ["2.log"]
