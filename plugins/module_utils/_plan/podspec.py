@@ -32,6 +32,7 @@ _POD_ACCEPTED = frozenset(
         "preemptionPolicy",
         "priority",
         "priorityClassName",
+        "readinessGates",
         "restartPolicy",
         "schedulerName",
         "securityContext",
