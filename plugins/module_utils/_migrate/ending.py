@@ -12,7 +12,7 @@ from typing import Any
 from .._kube import predicates
 from .._kube.errors import KubeError, KubeTimeout
 from .._plan.manifest import RUN_LABEL
-from .._plan.options import ARRIVAL, DELETION_COST, LOWEST_COST
+from .._plan.options import ARRIVAL, DELETION_COST, LOWEST_COST, OWNER_AWAY
 from . import decided, statefulset
 from .errors import NodeError, SessionLost, Unfinished
 from .patience import delete_and_wait, persist, wait_gone
@@ -174,7 +174,8 @@ def _recall_downtime(run: Run) -> None:
 
 def drop_marks(run: Run, name: str) -> None:
     """Our run's label and annotation leave the pod; ``moved-from`` stays."""
-    _patch(run, name, labels={RUN_LABEL: None}, annotations={ARRIVAL: None})
+    marks = {ARRIVAL: None} if run.plan.statefulset is None else {ARRIVAL: None, OWNER_AWAY: None}
+    _patch(run, name, labels={RUN_LABEL: None}, annotations=marks)
 
 
 def take_back(run: Run, target_uid: str | None) -> None:
@@ -193,9 +194,8 @@ def take_back(run: Run, target_uid: str | None) -> None:
         gone = False
         run.warn(f"the target pod {plan.target_pod} is still there ({exc}); it cannot run, and the next run removes it")
     if gone:
-        statefulset.put_back(run)
-        statefulset.see_adopted(run)
-    elif plan.statefulset is not None:
+        statefulset.give_back(run)
+    elif plan.statefulset is not None and statefulset.taken(run):
         raise statefulset.OwnerAway(f"StatefulSet {statefulset.name_of(run)} is not there yet", "Run the play again.")
     for peer in (run.target, run.source):
         if peer is run.target and not gone:

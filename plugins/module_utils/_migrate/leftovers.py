@@ -28,6 +28,7 @@ from .session import EventLog
 
 Entry = Mapping[str, Any]
 _PAUSE_S = 1.0
+STATEFULSET_PREFIX = "statefulset/"
 _AT_WORK = frozenset(("prepared", "waiting", "freezing", "frozen", "data_ready", "go_given"))
 
 
@@ -143,7 +144,7 @@ def _names(entry: Entry) -> set[str]:
 
 
 def statefulset_key(name: str) -> str:
-    return f"statefulset/{name}"
+    return f"{STATEFULSET_PREFIX}{name}"
 
 
 def _join(
@@ -282,8 +283,7 @@ def _take_back(left: Leftover, run: Run) -> None:
         return
     if uid is not None:
         delete_and_wait(run.tools, left.namespace, left.target_pod, uid)
-    statefulset.put_back(run)
-    statefulset.see_adopted(run)
+    statefulset.give_back(run)
     for node in (left.target_node, left.source_node):
         if node:
             run.peers.get(node).call("finish", run=run.id, timeout_s=60.0)

@@ -15,9 +15,8 @@ from .._kube.errors import KubeError, KubeUnavailable
 from .._plan.options import Options
 from .._plan.plan import Plan, Snapshot
 from .._plan.refusals import Refusal
-from .._plan.statefulset import set_name
 from .._report.record import Place, Report
-from . import leftovers, start, successor, twin
+from . import leftovers, orphans, start, successor, twin
 from .errors import NodeError, PodferryError, SessionLost, Unfinished
 from .gather import Question, gather, resolve
 from .peer import Peers
@@ -80,6 +79,8 @@ class Migration:
             if under_way:
                 break
             question, left = self._look()
+        if not left and self._rescue(question):
+            question, left = self._look()
         plan, report, snapshot = self._decide(question, under_way, patience_s=self._tools.owner_settle_s)
         report.started_at = begun
         if plan.decision == "already_there" and finished is not None and finished.target.pod == plan.target_pod:
@@ -97,12 +98,20 @@ class Migration:
         if question.pod is None and not question.matches:
             nodes = [self._options.target, *self._tools.inventory]
         names = [question.name]
-        if question.pod is not None and not predicates.metadata(question.pod).get("ownerReferences"):
-            away = set_name(question.pod)
-            if away:  # whoever has taken its StatefulSet away may have been moving another of its pods
-                names.append(leftovers.statefulset_key(away))
-                nodes += [n for n in self._tools.inventory if n not in nodes]
-        return question, leftovers.find(self._tools, self._peers, self._options.namespace, names, nodes)
+        away = orphans.statefulset_away(question)
+        if away:  # whoever has taken its StatefulSet away may have been moving another of its pods
+            names.append(leftovers.statefulset_key(away))
+            nodes += [n for n in self._tools.inventory if n not in nodes]
+        left = leftovers.find(self._tools, self._peers, self._options.namespace, names, nodes)
+        return question, left
+
+    def _rescue(self, question: Question) -> bool:
+        """Put back a StatefulSet whose run both nodes have forgotten."""
+        away = orphans.statefulset_away(question)
+        if not away:
+            return False
+        with _api_errors("earlier run"):
+            return orphans.rescue(self._tools, self._peers, self._events, self._options.namespace, away)
 
     def _settle(self, left: list[leftovers.Leftover]) -> tuple[list[Report], tuple[str, ...]]:
         reports: list[Report] = []

@@ -4,21 +4,23 @@
 # Private to this collection: may change without notice.
 """The StatefulSet of a pod that moves: taken away before the freeze, put back when a pod of the name is there for good.
 
-While it is away nobody makes a pod of that name but we. Its definition is in the run's context, in the journals of both
-nodes, before it is deleted; whoever ends the run puts it back first and has the journals removed then.
+While it is away nobody makes a pod of that name but we. Before it is deleted its definition is in the run's context, in
+the journals of both nodes, and on the pod as a mark; whoever ends the run puts it back first and removes both then.
 
-Between the two only its absence is asked for: the object in the API is also the lock that keeps two runs of one
-StatefulSet apart, because the second does not find what it has planned with.
+The object in the API is also the lock that keeps two runs of one StatefulSet apart: the second does not find what it has
+planned with. So only a run that has taken it away may put it back: another's would come back in the midst of its freeze.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from .._kube import predicates
 from .._kube.errors import KubeError, KubeTimeout, KubeUnavailable
 from .._plan import statefulset as rules
+from .._plan.options import OWNER_AWAY
 from .errors import PodferryError, Unfinished
 from .patience import persist
 from .run import Run
@@ -51,6 +53,7 @@ def take_away(run: Run, pod: Obj) -> None:
     if run.plan.statefulset is None:
         return
     with run.phase("take owner away", f"StatefulSet {name_of(run)}"):
+        mark(run)
         for _try in range(_TRIES):
             there = _unchanged(run, pod)
             if _delete(run, there):
@@ -74,6 +77,7 @@ def _unchanged(run: Run, pod: Obj) -> Obj:
 def _delete(run: Run, there: Obj) -> bool:
     """False when it has another version meanwhile (a status is enough): look again."""
     asked = 0
+    run.owner_taken = True
 
     def delete() -> None:
         nonlocal asked
@@ -88,12 +92,15 @@ def _delete(run: Run, there: Obj) -> bool:
     try:
         persist(run.tools, f"delete StatefulSet {name_of(run)}", delete, patience_s=_PATIENCE_S)
     except KubeError as exc:
+        run.owner_taken = asked > 1  # refused at the first word, it was not deleted by us
         if exc.not_found and asked > 1:
             return True  # an answer was lost; it was ours
         if exc.conflict:
             # After a lost answer it may be our own order that has changed it: then it is going.
             now = _get(run, _PATIENCE_S)
-            return asked > 1 and (now is None or predicates.terminating(now))
+            gone = now is None or predicates.terminating(now)
+            run.owner_taken = gone and asked > 1
+            return run.owner_taken
         raise
     return True
 
@@ -116,6 +123,49 @@ def _see_gone(run: Run) -> None:
         run.tools.sleep(_PAUSE_S)
 
 
+def mark(run: Run, *, on: bool = True) -> None:
+    """Write on the source pod what is needed to have its StatefulSet again, for when both nodes have forgotten the run."""
+    value = _mark(run) if on else None
+    try:
+        persist(
+            run.tools,
+            f"mark pod {run.plan.pod}",
+            lambda: run.tools.cluster.patch_pod(run.plan.namespace, run.plan.pod, annotations={OWNER_AWAY: value}),
+            patience_s=_PATIENCE_S,
+        )
+    except KubeError as exc:
+        if on or not exc.not_found:
+            raise
+
+
+def marked(run: Run, manifest: Obj) -> Obj:
+    """The same mark on the pod that takes the source's place."""
+    if run.plan.statefulset is None:
+        return manifest
+    meta = manifest["metadata"]
+    return {**manifest, "metadata": {**meta, "annotations": {**meta["annotations"], OWNER_AWAY: _mark(run)}}}
+
+
+def _mark(run: Run) -> str:
+    plan = run.plan
+    told = {
+        "run": run.id,
+        "source_node": plan.source_node,
+        "target_node": plan.target_node,
+        "statefulset": plan.statefulset,
+    }
+    return json.dumps(told, separators=(",", ":"))
+
+
+def read_mark(pod: Obj) -> Obj | None:
+    """What a pod's mark says; None without one, or when it is not of ours."""
+    try:
+        told = json.loads(predicates.annotations_of(pod).get(OWNER_AWAY, ""))
+        return dict(told) if told["run"] and told["statefulset"]["metadata"]["name"] else None
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
 def check_away(run: Run) -> None:
     """Nobody has made it again meanwhile (in the freeze: one GET, no patience). Raises PodferryError, KubeError."""
     if run.plan.statefulset is not None and _get(run, 3.0) is not None:
@@ -127,6 +177,30 @@ def _made_again(run: Run) -> PodferryError:
         f"somebody has created StatefulSet {name_of(run)} again while its pod moves",
         "Suspend whoever keeps it (Argo CD, Flux, an operator) for the time of the move.",
     )
+
+
+def give_back(run: Run) -> None:
+    """Before the commit: the source goes on, and has its StatefulSet again if this run has taken it. Raises OwnerAway."""
+    if run.plan.statefulset is None or not taken(run):
+        return
+    put_back(run)
+    see_adopted(run)
+    try:
+        mark(run, on=False)
+    except (KubeError, Unfinished) as exc:
+        run.warn(f"pod {run.plan.pod} keeps the annotation {OWNER_AWAY}: {exc}")
+
+
+def taken(run: Run) -> bool:
+    """An earlier controller's order is known by its mark; a pod that is gone with it cannot tell, and counts as marked."""
+    if run.owner_taken or not run.report.resumed_run:
+        return run.owner_taken
+    plan = run.plan
+    pod = persist(run.tools, "read the source pod", lambda: run.tools.cluster.get_pod(plan.namespace, plan.pod))
+    if pod is None or predicates.uid_of(pod) != plan.uid:
+        return True
+    told = read_mark(pod)
+    return told is not None and told["run"] == run.id
 
 
 def put_back(run: Run) -> None:

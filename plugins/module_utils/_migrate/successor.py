@@ -148,7 +148,13 @@ def go_on(run: Run, *, must_be_ready: bool) -> str:
     with run.phase("change over", plan.pod):
         delete_source(run)
         try:
-            created = post(tools, plan.namespace, run.manifest, patience_s=tools.api_patience_s, replaces=plan.uid)
+            created = post(
+                tools,
+                plan.namespace,
+                statefulset.marked(run, run.manifest),
+                patience_s=tools.api_patience_s,
+                replaces=plan.uid,
+            )
         except KubeError as exc:
             run.fail(PodferryError(f"the API refuses the successor: {exc.message}", phase="change over"), "api")
             return undo(run, None)
@@ -251,7 +257,7 @@ def restore_at_home(run: Run, *, armed: bool, restored: bool = False) -> str:
             "undo_arm", run=run.id, timeout_s=60.0, deadlines=plan.deadlines.to_dict(), target_record="aborted"
         )
     if not restored:
-        home = manifests.for_return(run.manifest, source_node=plan.source_node)
+        home = statefulset.marked(run, manifests.for_return(run.manifest, source_node=plan.source_node))
         post(tools, plan.namespace, home, patience_s=tools.api_patience_s, replaces=plan.uid)
     statefulset.put_back(run)  # this pod stays, whatever becomes of its restore
 

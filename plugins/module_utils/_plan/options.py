@@ -17,6 +17,8 @@ HANDLER = "podferry"
 
 ARRIVAL = "podferry.live/arrival"
 MOVED_FROM = "podferry.live/moved-from"
+OWNER_AWAY = "podferry.live/owner-away"
+"""On the pod of a StatefulSet while that is away: which run has taken it, and all that is needed to make it again."""
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 LOWEST_COST = "-2147483647"
 """What a source gets when its ReplicaSet is to give it up."""

@@ -11,7 +11,7 @@ from ansible_collections.podferry.live.plugins.module_utils._kube import predica
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.podferry.live.plugins.module_utils._migrate.migration import Migration
 from ansible_collections.podferry.live.plugins.module_utils._plan.diff import diff
-from ansible_collections.podferry.live.plugins.module_utils._plan.options import Options
+from ansible_collections.podferry.live.plugins.module_utils._plan.options import OWNER_AWAY, Options
 from ansible_collections.podferry.live.plugins.module_utils._plan.statefulset import restorable
 from ansible_collections.podferry.live.plugins.module_utils._report.record import Report
 from ansible_collections.podferry.live.plugins.module_utils._report.summary import summary
@@ -31,6 +31,7 @@ def whole(world: World, node: str) -> None:
     assert not predicates.terminating(world.statefulset)
     assert {predicates.controller_of(p)["uid"] for p in world.pods.values()} == {world.statefulset["metadata"]["uid"]}  # type: ignore[index]
     assert predicates.node_of(world.pods["web-1"]) == node
+    assert OWNER_AWAY not in predicates.annotations_of(world.pods["web-1"])
     assert [n.runs for n in world.nodes.values()] == [{}, {}]
     assert (world.source == "running") != (world.target == "running")
 
@@ -234,16 +235,37 @@ def test_a_run_for_another_of_its_pods_brings_it_back(pod: str) -> None:
     assert restorable(world.statefulset) == world.wanted
 
 
-def test_an_orphan_whose_run_is_unknown_is_refused() -> None:
+@pytest.mark.parametrize("pod", ["web-1", "web-0", "sts/web"])
+def test_both_nodes_have_forgotten_the_run(pod: str) -> None:
+    """They were restarted: the mark on the pod is enough."""
     world = killed_after_taking_it_away()
     for node in world.nodes.values():
-        node.runs.clear()  # both were restarted
-    report = move(world)
-    assert codes(report) == ["statefulset_away"]
+        node.runs.clear()
+    Migration(Options(pod, "node-b", "default"), world.tools()).move()
+    assert world.statefulset is not None
+    assert restorable(world.statefulset) == world.wanted
+    assert not [p for p in world.pods.values() if OWNER_AWAY in predicates.annotations_of(p)]
 
 
-def test_the_statefulset_keeps_two_runs_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second finds another object than it has planned with."""
+def test_a_mark_is_not_acted_on_while_a_node_cannot_be_asked() -> None:
+    world = killed_after_taking_it_away()
+    world.nodes["node-a"].runs.clear()
+    world.nodes["node-b"].reachable = False
+    assert "statefulset_away" in codes(move(world))
+    assert world.statefulsets_made == 0
+
+
+def test_an_orphan_without_a_mark_is_refused() -> None:
+    """Its user has deleted the StatefulSet with --cascade=orphan: nothing is made up."""
+    world = World(statefulset=True)
+    FakeCluster(world).orphan_statefulset("default", "web", uid="uid-sts-web", resource_version="3254")
+    world.statefulset = None
+    assert codes(move(world)) == ["statefulset_away"]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_statefulset_keeps_two_runs_apart(monkeypatch: pytest.MonkeyPatch, again: bool) -> None:
+    """The second finds another object than it has planned with, and does not bring back what it has not taken."""
     world = World(statefulset=True)
     original = world.nodes["node-b"].op_arm
 
@@ -252,9 +274,21 @@ def test_the_statefulset_keeps_two_runs_apart(monkeypatch: pytest.MonkeyPatch) -
         world.statefulset = None  # the other run has it now
 
     monkeypatch.setattr(world.nodes["node-b"], "op_arm", arm)
+    if again:  # its controller is killed on the spot, and another one cleans up
+        move(world)
+        at = world.log.index("node-b arm") + 1
+        world = World(statefulset=True)
+        original = world.nodes["node-b"].op_arm
+        monkeypatch.setattr(world.nodes["node-b"], "op_arm", arm)
+        world.faults = {at: "killed_after"}
+        with pytest.raises(Killed):
+            move(world)
+        world.revive()
     report = move(world)
     assert "node-a go" not in world.log
-    assert report.outcome in ("undone", "in_doubt")
+    assert report.outcome == ("refused" if again else "undone")
+    assert (world.statefulset, world.statefulsets_made) == (None, 0)
+    assert world.source == "running"
 
 
 # -- owners that come to rest -------------------------------------------------------------------------------------------
