@@ -49,7 +49,9 @@ def stateful(cluster: Cluster, replicas: int = 2) -> Iterator[str]:
     try:
         for number in range(replicas):
             cluster.wait_ready(f"{name}-{number}", 90)
-        until("the StatefulSet at rest", lambda: the_set(cluster, name)["status"].get("updatedReplicas") == replicas, 30)
+        until(
+            "the StatefulSet at rest", lambda: the_set(cluster, name)["status"].get("updatedReplicas") == replicas, 30
+        )
         yield name
     finally:
         try:
@@ -119,7 +121,11 @@ def test_a_statefulsets_pod_moves_there_and_back(plays: Plays, cluster: Cluster,
 
             report = result.report
             assert report is not None
-            assert (report["outcome"], report["mode"], report["owner"]) == ("finished", "successor", f"StatefulSet {name}")
+            assert (report["outcome"], report["mode"], report["owner"]) == (
+                "finished",
+                "successor",
+                f"StatefulSet {name}",
+            )
             moved = pod(cluster, f"{name}-1")
             assert moved["spec"]["nodeName"] == target
             assert moved["spec"]["hostname"] == f"{name}-1"

@@ -15,9 +15,9 @@ from typing import Any
 from .._kube import predicates
 from .._kube.errors import KubeError, KubeUnavailable
 from .._plan import manifest as manifests
-from .._plan.facts import NodeFacts, PodInspection
 from .._plan import rollout, topology
 from .._plan import statefulset as statefulsets
+from .._plan.facts import NodeFacts, PodInspection
 from .._plan.options import HANDLER, Options
 from .._plan.owners import OwnerChain, check_owner, decide_mode, find_moved, may_settle
 from .._plan.plan import ImageState, Plan, Snapshot, plan

@@ -283,7 +283,6 @@ def _take_back(left: Leftover, run: Run) -> None:
         return
     if uid is not None:
         delete_and_wait(run.tools, left.namespace, left.target_pod, uid)
-    statefulset.give_back(run)
     for node in (left.target_node, left.source_node):
         if node:
             run.peers.get(node).call("finish", run=run.id, timeout_s=60.0)

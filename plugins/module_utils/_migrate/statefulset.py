@@ -66,12 +66,16 @@ def take_away(run: Run, pod: Obj) -> None:
 def _unchanged(run: Run, pod: Obj) -> Obj:
     """The StatefulSet as it is now, if it is still the planned one and stands still."""
     there = _get(run, _PATIENCE_S)
-    if there is None or predicates.uid_of(there) != run.plan.owner_uid or rules.restorable(there) != run.plan.statefulset:
+    if (
+        there is None
+        or predicates.uid_of(there) != run.plan.owner_uid
+        or rules.restorable(there) != run.plan.statefulset
+    ):
         raise PodferryError(f"StatefulSet {name_of(run)} has changed since the preflight", _CHANGED)
     refusals = rules.check(pod, there, {"uid": run.plan.owner_uid, "name": name_of(run)})
     if refusals:
         raise PodferryError(refusals[0].reason, refusals[0].remedy)
-    return there
+    return dict(there)
 
 
 def _delete(run: Run, there: Obj) -> bool:

@@ -68,7 +68,10 @@ def carry(run: Run, pod: Any) -> str:
 def _check_budgets(run: Run, pod: Any) -> None:
     """The preflight may be a while ago, and others move pods as well. Raises PodferryError, KubeError."""
     budgets = persist(
-        run.tools, "read disruption budgets", lambda: run.tools.cluster.list_budgets(run.plan.namespace), patience_s=15.0
+        run.tools,
+        "read disruption budgets",
+        lambda: run.tools.cluster.list_budgets(run.plan.namespace),
+        patience_s=15.0,
     )
     refusals = disruption.check_budgets(pod, budgets)
     if refusals:

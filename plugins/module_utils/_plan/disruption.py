@@ -24,7 +24,9 @@ def check_budgets(pod: Obj, budgets: Sequence[Obj]) -> list[Refusal]:
     found = []
     for budget in budgets:
         spec, status = budget.get("spec") or {}, budget.get("status") or {}
-        if not selector_matches(spec.get("selector"), predicates.labels_of(pod), empty=True) or _may_go(pod, spec, status):
+        if not selector_matches(spec.get("selector"), predicates.labels_of(pod), empty=True) or _may_go(
+            pod, spec, status
+        ):
             continue
         name = predicates.name_of(budget)
         if int(status.get("observedGeneration") or 0) < int(predicates.metadata(budget).get("generation") or 0):

@@ -79,8 +79,7 @@ def _tolerates(toleration: Obj, taint: Obj) -> bool:
     if key != taint.get("key"):
         return False
     return bool(
-        operator == "Exists"
-        or (operator == "Equal" and (toleration.get("value") or "") == (taint.get("value") or ""))
+        operator == "Exists" or (operator == "Equal" and (toleration.get("value") or "") == (taint.get("value") or ""))
     )
 
 

@@ -77,7 +77,9 @@ def check_owner(pod: Obj, chain: OwnerChain, siblings: Sequence[Obj] = ()) -> li
     if kind in _NEVER:
         return [refuse(_NEVER[kind], f"The pod belongs to {kind} {owner.get('name')}.")]
     group = str(owner.get("apiVersion") or "").rpartition("/")[0]
-    return [refuse("owner", f"The pod is owned by {owner.get('kind')} {owner.get('name')} of {group or 'the core API'}.")]
+    return [
+        refuse("owner", f"The pod is owned by {owner.get('kind')} {owner.get('name')} of {group or 'the core API'}.")
+    ]
 
 
 def _known_kind(owner: Obj) -> str:

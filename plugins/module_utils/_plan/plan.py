@@ -344,7 +344,9 @@ def _node_refusals(pod: Obj, source: str, snapshot: Snapshot, options: Options, 
 def _dry_run(snapshot: Snapshot, mode: owners.Mode, warnings: list[str]) -> list[Refusal]:
     found: list[Refusal] = []
     if snapshot.owner_dry_run_error is not None:
-        found.append(refuse("admission", f"The API would not take the StatefulSet back: {snapshot.owner_dry_run_error}"))
+        found.append(
+            refuse("admission", f"The API would not take the StatefulSet back: {snapshot.owner_dry_run_error}")
+        )
     error = snapshot.dry_run_error
     if error is None:
         return found

@@ -121,7 +121,8 @@ CATALOGUE: dict[str, Kind] = {
         "Use name=new or name=auto: deleting the source first would make the ReplicaSet start a fresh pod.",
     ),
     "new_with_statefulset": Kind(
-        "A pod of a StatefulSet must keep its name.", "Use name=keep or name=auto: its name is its identity and its ordinal."
+        "A pod of a StatefulSet must keep its name.",
+        "Use name=keep or name=auto: its name is its identity and its ordinal.",
     ),
     "statefulset_away": Kind(
         "The pod's StatefulSet is not there: a run that moves one of its pods has taken it away for that time, or somebody has deleted it.",

@@ -70,7 +70,10 @@ def _check_victim(pod: Obj, replicaset: Obj, siblings: Sequence[Obj]) -> list[Re
     waiting = sorted(predicates.name_of(p) for p in others if not predicates.ready(p))
     if waiting:
         return [
-            refuse("owner_not_stable", f"Pod {', '.join(waiting)} is not Ready: its ReplicaSet would delete it in place of the source.")
+            refuse(
+                "owner_not_stable",
+                f"Pod {', '.join(waiting)} is not Ready: its ReplicaSet would delete it in place of the source.",
+            )
         ]
     return [
         refuse("deletion_cost", f"Pod {predicates.name_of(p)} has the deletion cost {deletion_cost(p)}.")
@@ -87,7 +90,9 @@ def deletion_cost(pod: Obj) -> int:
         return 0
 
 
-def check_autoscalers(targets: Sequence[tuple[str, str]], autoscalers: Sequence[Obj]) -> tuple[list[Refusal], list[str]]:
+def check_autoscalers(
+    targets: Sequence[tuple[str, str]], autoscalers: Sequence[Obj]
+) -> tuple[list[Refusal], list[str]]:
     """(refusals, warnings) for the HorizontalPodAutoscalers of these (kind, name)."""
     refusals: list[Refusal] = []
     warnings: list[str] = []
@@ -100,7 +105,10 @@ def check_autoscalers(targets: Sequence[tuple[str, str]], autoscalers: Sequence[
         current, desired = int(status.get("currentReplicas") or 0), int(status.get("desiredReplicas") or 0)
         if current != desired:
             refusals.append(
-                refuse("owner_not_stable", f"HorizontalPodAutoscaler {name} is scaling {' '.join(target)} from {current} to {desired}.")
+                refuse(
+                    "owner_not_stable",
+                    f"HorizontalPodAutoscaler {name} is scaling {' '.join(target)} from {current} to {desired}.",
+                )
             )
         else:
             warnings.append(

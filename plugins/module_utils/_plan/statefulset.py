@@ -100,7 +100,9 @@ def _check_claims(name: str, spec: Obj) -> list[Refusal]:
     if policy != "Delete" or not spec.get("volumeClaimTemplates"):
         return []
     return [
-        refuse("statefulset_claims", f"StatefulSet {name} owns its volume claims (whenDeleted: Delete) and is recreated.")
+        refuse(
+            "statefulset_claims", f"StatefulSet {name} owns its volume claims (whenDeleted: Delete) and is recreated."
+        )
     ]
 
 
@@ -131,7 +133,11 @@ def _check_revision(pod: Obj, name: str, statefulset: Obj) -> list[Refusal]:
     updated, there = int(status.get("updatedReplicas") or 0), int(status.get("replicas") or 0)
     # With OnDelete currentRevision stays what it was, also when every pod has been replaced.
     if not update or mine != update or updated != there or (not on_delete and status.get("currentRevision") != update):
-        how = "waits for its pods to be deleted (OnDelete)" if on_delete else "is being rolled out, or stands at a partition"
+        how = (
+            "waits for its pods to be deleted (OnDelete)"
+            if on_delete
+            else "is being rolled out, or stands at a partition"
+        )
         return [
             refuse(
                 "statefulset_revision",
@@ -152,10 +158,7 @@ def check_size(name: str, statefulset: Obj, manifest: Obj) -> list[Refusal]:
 def warnings(statefulset: Obj) -> list[str]:
     """What the user should know about the object itself."""
     name = predicates.name_of(statefulset)
-    found = [
-        f"StatefulSet {name} is deleted (its pods stay) and created again: it gets a new UID, and nobody replaces its pods "
-        "meanwhile."
-    ]
+    found = [f"StatefulSet {name} is deleted (its pods stay) and created again: it gets a new UID."]
     marks = {**predicates.labels_of(statefulset), **predicates.annotations_of(statefulset)}
     for maker in sorted({who for prefix, who in _MAKERS.items() if any(key.startswith(prefix) for key in marks)}):
         found.append(

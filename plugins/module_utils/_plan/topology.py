@@ -73,7 +73,11 @@ def _check_term(
     if spaces is not None and not spaces:
         return [_unchecked("target_pod_affinity", f"The pod's {what} chooses namespaces by their labels")]
     if spaces != {_namespace(pod)} and not neighbours.everywhere:
-        return [_unchecked("target_pod_affinity", f"The pod's {what} looks at other namespaces, whose pods may not be listed")]
+        return [
+            _unchecked(
+                "target_pod_affinity", f"The pod's {what} looks at other namespaces, whose pods may not be listed"
+            )
+        ]
     if key != _HOSTNAME and neighbours.nodes is None:
         return [_unchecked("target_pod_affinity", f"The pod's {what} looks at other nodes, which may not be listed")]
     there = [
@@ -82,7 +86,12 @@ def _check_term(
         if _in_domain(p, key, target, neighbours.nodes or ()) and _selects(term, pod, p, spaces)
     ]  # fmt: skip
     if kind == "podAntiAffinity" and there:
-        return [refuse("target_pod_affinity", f"Node {name} is with pod {predicates.name_of(there[0])}, which the pod's {what} excludes.")]
+        return [
+            refuse(
+                "target_pod_affinity",
+                f"Node {name} is with pod {predicates.name_of(there[0])}, which the pod's {what} excludes.",
+            )
+        ]
     if kind == "podAffinity" and not there:
         return [refuse("target_pod_affinity", f"Node {name} is with none of the pods that the pod's {what} asks for.")]
     return []
@@ -93,7 +102,9 @@ def _check_spread(
 ) -> list[Refusal]:
     key, name = str(constraint.get("topologyKey")), predicates.name_of(target)
     if key not in predicates.labels_of(target):
-        return [refuse("target_topology_spread", f"Node {name} does not have the label {key} by which the pod is spread.")]
+        return [
+            refuse("target_topology_spread", f"Node {name} does not have the label {key} by which the pod is spread.")
+        ]
     if neighbours.nodes is None:
         return [_unchecked("target_topology_spread", f"The pod is spread by {key}, and nodes may not be listed")]
     eligible = [n for n in neighbours.nodes if key in predicates.labels_of(n) and _eligible(constraint, pod, n)]
@@ -110,7 +121,12 @@ def _check_spread(
     allowed = int(constraint.get("maxSkew") or 1)
     if skew <= allowed:
         return []
-    return [refuse("target_topology_spread", f"On node {name} the pods would be spread by {key} with a skew of {skew}, {allowed} is allowed.")]
+    return [
+        refuse(
+            "target_topology_spread",
+            f"On node {name} the pods would be spread by {key} with a skew of {skew}, {allowed} is allowed.",
+        )
+    ]
 
 
 def _check_those_there(pod: Obj, target: Obj, there: Sequence[Obj]) -> list[Refusal]:
@@ -170,7 +186,9 @@ def _eligible(constraint: Obj, pod: Obj, node: Obj) -> bool:
     spec: Obj = pod.get("spec") or {}
     if constraint.get("nodeAffinityPolicy", "Honor") == "Honor" and excluded(spec, node):
         return False
-    return constraint.get("nodeTaintsPolicy", "Ignore") != "Honor" or not untolerated(node, spec.get("tolerations") or [])
+    return constraint.get("nodeTaintsPolicy", "Ignore") != "Honor" or not untolerated(
+        node, spec.get("tolerations") or []
+    )
 
 
 def _in_domain(pod: Obj, key: str, target: Obj, nodes: Sequence[Obj]) -> bool:

@@ -22,7 +22,11 @@ def move(world: World, reporter: Any = None, **options: Any) -> Report:
     return Migration(chosen, world.tools(reporter)).move()[1]
 
 
-KINDS: dict[str, dict[str, bool]] = {"successor": {}, "twin": {"replicaset": True}, "statefulset": {"statefulset": True}}
+KINDS: dict[str, dict[str, bool]] = {
+    "successor": {},
+    "twin": {"replicaset": True},
+    "statefulset": {"statefulset": True},
+}
 
 
 def the_pod(world: World) -> dict[str, Any]:

@@ -48,7 +48,12 @@ def test_a_statefulsets_pod() -> None:
     before = world.statefulset
     assert before is not None
     report = move(world)
-    assert (report.outcome, report.mode, report.owner, report.error) == ("finished", "successor", "StatefulSet web", None)
+    assert (report.outcome, report.mode, report.owner, report.error) == (
+        "finished",
+        "successor",
+        "StatefulSet web",
+        None,
+    )
     whole(world, "node-b")
     assert world.statefulset is not None
     assert world.statefulset["metadata"]["uid"] != before["metadata"]["uid"]
@@ -233,6 +238,36 @@ def test_a_run_for_another_of_its_pods_brings_it_back(pod: str) -> None:
     Migration(Options(pod, "node-b", "default"), world.tools()).move()
     assert world.statefulset is not None
     assert restorable(world.statefulset) == world.wanted
+    assert world.statefulsets_made >= 1
+    assert not predicates.terminating(world.statefulset)
+
+
+@pytest.mark.parametrize("restarted", ["node-a", "node-b"])
+def test_one_node_has_forgotten_the_run(restarted: str) -> None:
+    """The other's journal has the definition."""
+    world = killed_after_taking_it_away()
+    world.nodes[restarted].runs.clear()
+    for pod in world.pods.values():
+        pod["metadata"].get("annotations", {}).pop(OWNER_AWAY, None)  # the mark alone would do, too
+    world.pods["web-1"]["metadata"]["uid"] = "another"  # restarted with its node: a pod that cannot tell
+    assert move(world).outcome == "finished"
+    whole(world, "node-b")
+    assert world.statefulsets_made == 2
+
+
+def test_the_source_node_has_forgotten_the_run_after_the_switchover() -> None:
+    world = World(statefulset=True)
+    move(world)
+    at = world.log.index("api create") + 1
+    world = World(statefulset=True)
+    world.faults = {at: "killed_after"}
+    with pytest.raises(Killed):
+        move(world)
+    world.revive()
+    world.nodes["node-a"].runs.clear()
+    world.source = "dead"
+    assert move(world).outcome in ("finished", "already_there")
+    whole(world, "node-b")
 
 
 @pytest.mark.parametrize("pod", ["web-1", "web-0", "sts/web"])
@@ -244,6 +279,7 @@ def test_both_nodes_have_forgotten_the_run(pod: str) -> None:
     Migration(Options(pod, "node-b", "default"), world.tools()).move()
     assert world.statefulset is not None
     assert restorable(world.statefulset) == world.wanted
+    assert world.statefulsets_made >= 1
     assert not [p for p in world.pods.values() if OWNER_AWAY in predicates.annotations_of(p)]
 
 

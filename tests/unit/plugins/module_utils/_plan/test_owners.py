@@ -33,9 +33,7 @@ def codes(found: list[Refusal]) -> list[str]:
 
 def of_deployment(change: dict[str, Any] | None = None, siblings: list[dict[str, Any]] | None = None) -> list[Refusal]:
     rs = objects.replicaset(replicas=3, deployment="web")
-    return check_owner(
-        objects.owned(rs), OwnerChain(rs, objects.deployment(replicas=3, change=change)), siblings or []
-    )
+    return check_owner(objects.owned(rs), OwnerChain(rs, objects.deployment(replicas=3, change=change)), siblings or [])
 
 
 def sibling(name: str, *, ready: bool = True, cost: str | None = None, **meta: Any) -> dict[str, Any]:
@@ -94,7 +92,9 @@ def test_a_pod_that_is_not_ready_would_be_deleted_in_place_of_the_source() -> No
     assert of_deployment(siblings=[stranger]) == []
 
 
-@pytest.mark.parametrize(("cost", "refused"), [("-2147483648", True), ("-2147483647", True), ("-2147483646", False), ("x", False)])
+@pytest.mark.parametrize(
+    ("cost", "refused"), [("-2147483648", True), ("-2147483647", True), ("-2147483646", False), ("x", False)]
+)
 def test_the_deletion_cost_of_other_pods(cost: str, refused: bool) -> None:
     assert codes(of_deployment(siblings=[sibling("web-1-x", cost=cost)])) == (["deletion_cost"] if refused else [])
 

@@ -81,7 +81,9 @@ def test_affinity() -> None:
 
 def test_within_one_domain_a_move_changes_nothing() -> None:
     assert not found(rule("podAffinity", "zone"), [], source=node("node-a", "2"))
-    assert not found(spread("zone"), [other(f"c{i}", "node-b", "counter") for i in range(5)], source=node("node-a", "2"))
+    assert not found(
+        spread("zone"), [other(f"c{i}", "node-b", "counter") for i in range(5)], source=node("node-a", "2")
+    )
 
 
 def test_what_may_not_be_listed_is_not_guessed() -> None:
@@ -137,7 +139,9 @@ def test_spread(constraint: dict[str, Any], counts: dict[str, int], refused: boo
 def test_nodes_that_the_pod_may_not_be_on_are_no_domain() -> None:
     pods = [other("x", "node-b", "counter"), other("y", "node-a", "counter")]
     assert found(spread(), pods), "node-c is empty"
-    assert not found({**spread(), "nodeSelector": {"on": "yes"}}, pods, nodes=[node("node-a", "1"), node("node-b", "2")])
+    assert not found(
+        {**spread(), "nodeSelector": {"on": "yes"}}, pods, nodes=[node("node-a", "1"), node("node-b", "2")]
+    )
     wanted = {**spread(), "nodeSelector": {HOST: "node-b"}}
     assert not found(wanted, pods), "only node-b is one"
 
