@@ -171,7 +171,12 @@ def statefulset(name: str = "web", replicas: int = 2, change: JsonDict | None = 
             "replicas": replicas,
             "serviceName": name,
             "selector": {"matchLabels": {"app": name}},
-            "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {
+                    "containers": [{k: v for k, v in pod()["spec"]["containers"][0].items() if k != "volumeMounts"}]
+                },
+            },
             "podManagementPolicy": "OrderedReady",
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
             "revisionHistoryLimit": 10,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .._kube import predicates
 from .._plan.plan import Plan
-from .._plan.statefulset import set_name
+from .._plan.statefulset import could_have_made, restorable, set_name
 from .._report.record import Report
 from . import decided, statefulset
 from .errors import PodferryError
@@ -39,6 +39,9 @@ def rescue(tools: Tools, peers: Peers, events: EventLog, namespace: str, name: s
         told = statefulset.read_mark(pod)
         if told is None or told["statefulset"]["metadata"]["name"] != name:
             continue
+        wanted = restorable(told["statefulset"])
+        if not could_have_made(wanted, pod):
+            continue  # written by somebody else, or changed: a person has to look at it
         plan = Plan(
             "move",
             namespace=namespace,
@@ -48,7 +51,7 @@ def rescue(tools: Tools, peers: Peers, events: EventLog, namespace: str, name: s
             target_node=str(told.get("target_node")),
             target_pod=predicates.name_of(pod),
             owner=f"StatefulSet {name}",
-            statefulset=told["statefulset"],
+            statefulset=wanted,
         )
         run = Run(str(told["run"]), plan, tools, peers, events, Report(str(told["run"]), namespace, plan.pod))
         if not _forgotten(run):

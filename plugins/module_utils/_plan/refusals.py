@@ -126,7 +126,7 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "statefulset_away": Kind(
         "The pod's StatefulSet is not there: a run that moves one of its pods has taken it away for that time, or somebody has deleted it.",
-        "Wait for that run, or run it again if it was broken off. If the pod shall stay without one, remove its label statefulset.kubernetes.io/pod-name.",
+        "Wait for that run, or run it again if it was broken off (docs/failures.md has the way by hand). If the pod shall stay without one, remove its label statefulset.kubernetes.io/pod-name.",
     ),
     "statefulset_revision": Kind(
         "Not all pods of the StatefulSet are of its last revision: created again, it would replace the others.",

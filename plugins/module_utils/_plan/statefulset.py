@@ -28,6 +28,9 @@ REVISION_LABEL = "controller-revision-hash"
 _ORDINAL = re.compile(r"^(.+)-(\d+)$")
 #: What a ferry's journal takes is 64 KiB; the rest of the run's context needs some of it.
 _LARGEST = 60000
+_CHANGED_BY_A_MOVE = frozenset(("runtimeClassName", "imagePullPolicy"))
+#: Lists to which nobody may have added anything.
+_COMPLETE = frozenset(("containers", "initContainers", "command", "args", "env", "envFrom"))
 #: Marks of programs that make again what is missing, by themselves and within seconds.
 _MAKERS = {
     "argocd.argoproj.io/": "Argo CD",
@@ -61,6 +64,55 @@ def for_dry_run(manifest: Obj, run: str) -> JsonDict:
     trial: JsonDict = copy.deepcopy(dict(manifest))
     trial["metadata"]["name"] = f"{trial['metadata']['name'][:40].rstrip('-.')}-try-{run}"
     return trial
+
+
+def could_have_made(statefulset: Obj, pod: Obj) -> bool:
+    """Would this StatefulSet make pods like this one, and no others?
+
+    For a definition that was found on the pod itself, where whoever may annotate pods could have written it: a pod's
+    specification cannot be changed, so nothing can come of a forged one but more pods of the same kind.
+    """
+    spec: Obj = statefulset.get("spec") or {}
+    template: Obj = spec.get("template") or {}
+    labels = predicates.labels_of(pod)
+    claims = {
+        (v.get("persistentVolumeClaim") or {}).get("claimName") for v in (pod.get("spec") or {}).get("volumes") or []
+    }
+    return (
+        set_name(pod) == predicates.name_of(statefulset)
+        and selector_matches(spec.get("selector"), labels)
+        and bool((template.get("spec") or {}).get("containers"))
+        and all(labels.get(key) == value for key, value in predicates.labels_of(template).items())
+        and _within(template["spec"], pod.get("spec") or {})
+        and _leaves_nothing_out(template["spec"], pod.get("spec") or {})
+        and all(
+            f"{predicates.name_of(claim)}-{predicates.name_of(pod)}" in claims
+            for claim in spec.get("volumeClaimTemplates") or []
+        )
+    )
+
+
+def _leaves_nothing_out(template: Obj, pod: Obj) -> bool:
+    """What confines the pod is in the template as well."""
+
+    def said(spec: Obj) -> Any:
+        containers = [c for key in ("initContainers", "containers") for c in spec.get(key) or []]
+        return spec.get("securityContext") or {}, [{k for k in c if k != "volumeMounts"} for c in containers]
+
+    return bool(said(template) == said(pod))
+
+
+def _within(template: Any, pod: Any, field: str = "") -> bool:
+    """All that the template says is in the pod. What others have added (tokens, tolerations, a node) does not count."""
+    if field in _CHANGED_BY_A_MOVE:
+        return True
+    if isinstance(template, Mapping):
+        return isinstance(pod, Mapping) and all(_within(value, pod.get(key), key) for key, value in template.items())
+    if isinstance(template, list) and isinstance(pod, list):
+        if field in _COMPLETE and len(template) != len(pod):
+            return False
+        return all(any(_within(one, other) for other in pod) for one in template)
+    return bool(template == pod)
 
 
 def check_orphan(pod: Obj) -> list[Refusal]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -281,6 +282,31 @@ def test_both_nodes_have_forgotten_the_run(pod: str) -> None:
     assert restorable(world.statefulset) == world.wanted
     assert world.statefulsets_made >= 1
     assert not [p for p in world.pods.values() if OWNER_AWAY in predicates.annotations_of(p)]
+
+
+@pytest.mark.parametrize("forged", ["image", "selector", "args", "more", "less"])
+def test_a_forged_mark_makes_nothing(forged: str) -> None:
+    """Who may annotate a pod must not be able to have other pods made."""
+    world = killed_after_taking_it_away()
+    for node in world.nodes.values():
+        node.runs.clear()
+    annotations = world.pods["web-1"]["metadata"]["annotations"]
+    told = json.loads(annotations[OWNER_AWAY])
+    spec = told["statefulset"]["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    if forged == "image":
+        container["image"] = "evil"
+    elif forged == "selector":
+        spec["selector"] = {"matchLabels": {"app": "other"}}
+    elif forged == "args":
+        container["args"] = []
+    elif forged == "less":
+        container.pop("args")
+    else:
+        spec["template"]["spec"]["containers"].append({"name": "d", "image": "evil"})
+    annotations[OWNER_AWAY] = json.dumps(told)
+    assert codes(move(world)) == ["statefulset_away"]
+    assert world.statefulsets_made == 0
 
 
 def test_a_mark_is_not_acted_on_while_a_node_cannot_be_asked() -> None:
