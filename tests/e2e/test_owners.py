@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from kubernetes import client
 
 from e2e.conftest import Traces
 from e2e.support import ticks, workloads
 from e2e.support.cluster import Cluster, until
+from e2e.support.lab import Lab
 from e2e.support.plays import Plays
 
 OTHER = {"node-a": "node-b", "node-b": "node-a"}
@@ -143,17 +145,24 @@ def test_a_statefulsets_pod_moves_there_and_back(plays: Plays, cluster: Cluster,
     traces.assert_none()
 
 
+@pytest.mark.parametrize("forgotten", [False, True], ids=["journals", "mark"])
 def test_a_killed_controller_leaves_no_statefulset_and_the_next_run_brings_it_back(
-    plays: Plays, cluster: Cluster, traces: Traces
+    plays: Plays, cluster: Cluster, lab: Lab, traces: Traces, forgotten: bool
 ) -> None:
+    """By the journals of the nodes, or, when both have lost them, by the mark on the pod."""
     with stateful(cluster) as name:
         before, other, moving = the_set(cluster, name), pod(cluster, f"{name}-0"), pod(cluster, f"{name}-1")
         target = OTHER[moving["spec"]["nodeName"]]
 
         running = plays.start_migrate(f"{name}-1", target)
-        running.wait_for("take owner away", 90)
+        until("the StatefulSet taken away", lambda: is_away(cluster, name), 90, every=0.01)
         kill_tree(running.process.pid)
         running.process.wait(30)
+        assert is_away(cluster, name)
+        if forgotten:
+            until("the source runs on", lambda: cluster.get(f"{name}-1"), 5)
+            for node in OTHER:
+                forget(lab, node)
 
         result = plays.migrate(f"{name}-1", target).ok()
         assert result.report is not None
@@ -161,7 +170,33 @@ def test_a_killed_controller_leaves_no_statefulset_and_the_next_run_brings_it_ba
         assert cluster.node(f"{name}-1") == target
         assert_whole(cluster, name, before, other)
         ticks.assert_unbroken(cluster.logs(f"{name}-1"))
+        assert "podferry.live/owner-away" not in pod(cluster, f"{name}-1")["metadata"]["annotations"]
     traces.assert_none()
+
+
+def is_away(cluster: Cluster, name: str) -> bool:
+    """Whether the API does not know the StatefulSet, or not for long."""
+    try:
+        return "deletionTimestamp" in the_set(cluster, name)["metadata"]
+    except client.ApiException as error:
+        if error.status != 404:
+            raise
+        return True
+
+
+def forget(lab: Lab, node: str) -> None:
+    """What a restart of the node does to our files, once its ferry has given up and its pod runs on."""
+
+    def at_rest() -> bool:
+        ferries = "systemctl list-units --plain --no-legend 'podferry-*-source.service' 'podferry-*-target.service'"
+        return not lab.ssh(node, ferries).stdout.strip()
+
+    until(f"no ferry on {node}", at_rest, 60, every=0.5)
+    lab.ssh(
+        node,
+        "for run in /run/podferry/runs/*; do umount -q $run/images; rm -rf $run; done; "
+        "rm -rf /run/podferry/runs/.leaving-* /run/podferry/arrivals/* /run/podferry/claims/*",
+    )
 
 
 def kill_tree(pid: int) -> None:
