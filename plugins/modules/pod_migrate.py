@@ -49,7 +49,7 @@ options:
   pod:
     description:
       - The pod to move, by its name.
-      - Or C(deployment/NAME), C(replicaset/NAME) or a label selector such as C(app=web), when exactly one running pod fits.
+      - Or C(deployment/NAME), C(replicaset/NAME), C(statefulset/NAME) or a label selector such as C(app=web), when exactly one running pod fits.
     type: str
     required: true
   target:
@@ -64,9 +64,10 @@ options:
   name:
     description:
       - Whether the moved pod keeps its name.
-      - V(auto) keeps the name of a pod that nobody owns, and gives a pod of a ReplicaSet a new one.
+      - V(auto) keeps the name of a pod that nobody or a StatefulSet owns, and gives a pod of a ReplicaSet a new one.
       - V(keep) costs one deletion and one creation through the API inside the downtime, and is refused for a pod of a ReplicaSet.
-      - V(new) creates the target pod beside the source; nothing of the control plane is inside the downtime then.
+      - V(new) creates the target pod beside the source; nothing of the control plane is inside the downtime then. It is
+        refused for a pod of a StatefulSet.
     type: str
     choices: [auto, keep, new]
     default: auto
@@ -96,6 +97,8 @@ notes:
   - Variables of the inventory hosts that stand for the nodes. C(podferry_node_name) is the node's name, when it is not the host's.
     C(podferry_address) is the address at which the node's ferry listens, when it is not the node's InternalIP.
     C(podferry_ports) is the range of TCP ports for it, C(17900-17999) when not set.
+  - A StatefulSet is deleted without its pods before its pod is frozen, and created again when the moved pod runs. It gets a new UID. A Deployment
+    or ReplicaSet that is being rolled out or scaled is waited for, 15 seconds at most; in check mode it is not waited for.
   - The nodes are reached by their own connection variables, over C(ssh) or C(local). Every user but root becomes root, unless C(ansible_become) is false.
 seealso:
   - module: podferry.live.node_info
@@ -114,6 +117,12 @@ EXAMPLES = r"""
 - name: Move a pod that keeps its name
   podferry.live.pod_migrate:
     pod: counter
+    target: worker-2
+
+- name: Move a pod of a StatefulSet, which keeps its name and ordinal
+  podferry.live.pod_migrate:
+    pod: db-1
+    namespace: prod
     target: worker-2
 
 - name: Move the only pod of a Deployment, unless somebody is connected to it

@@ -118,16 +118,8 @@ def running_status(ready: bool = True) -> JsonDict:
 
 def owned(by: JsonDict, name: str = "web-1-abcde") -> JsonDict:
     """A pod of a ReplicaSet."""
-    reference = {
-        "apiVersion": "apps/v1",
-        "kind": by["kind"],
-        "name": by["metadata"]["name"],
-        "uid": by["metadata"]["uid"],
-        "controller": True,
-    }
-    return pod(
-        name, change={"metadata": {"labels": {"app": "web", "pod-template-hash": "1"}, "ownerReferences": [reference]}}
-    )
+    labels = {"app": "web", "pod-template-hash": "1"}
+    return pod(name, change={"metadata": {"labels": labels, "ownerReferences": [reference(by)]}})
 
 
 def replicaset(name: str = "web-1", replicas: int = 1, deployment: str | None = None) -> JsonDict:
@@ -142,6 +134,118 @@ def replicaset(name: str = "web-1", replicas: int = 1, deployment: str | None = 
         "metadata": metadata,
         "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web", "pod-template-hash": "1"}}},
         "status": {"replicas": replicas},
+    }
+
+
+def deployment(name: str = "web", replicas: int = 1, change: JsonDict | None = None) -> JsonDict:
+    """A Deployment that stands still."""
+    base: JsonDict = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "default", "uid": "uid-d", "generation": 2},
+        "spec": {"replicas": replicas},
+        "status": {"observedGeneration": 2, "replicas": replicas, "updatedReplicas": replicas},
+    }
+    return merged(base, change)
+
+
+REVISION = "web-74fd897d49"
+
+
+def statefulset(name: str = "web", replicas: int = 2, change: JsonDict | None = None) -> JsonDict:
+    """A StatefulSet that stands still (see tests/fixtures/kubernetes-facts/statefulset_orphan.json)."""
+    base: JsonDict = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "uid": f"uid-sts-{name}",
+            "resourceVersion": "3254",
+            "generation": 1,
+            "creationTimestamp": "2026-11-22T09:21:44Z",
+            "labels": {"team": "a"},
+            "annotations": {"note": "kept"},
+        },
+        "spec": {
+            "replicas": replicas,
+            "serviceName": name,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {
+                    "containers": [{k: v for k, v in pod()["spec"]["containers"][0].items() if k != "volumeMounts"}]
+                },
+            },
+            "podManagementPolicy": "OrderedReady",
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
+            "revisionHistoryLimit": 10,
+            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+        },
+        "status": {
+            "observedGeneration": 1,
+            "replicas": replicas,
+            "readyReplicas": replicas,
+            "currentReplicas": replicas,
+            "updatedReplicas": replicas,
+            "currentRevision": REVISION,
+            "updateRevision": REVISION,
+            "collisionCount": 0,
+            "availableReplicas": replicas,
+        },
+    }
+    return merged(base, change)
+
+
+def reference(owner: JsonDict) -> JsonDict:
+    """How a pod names its controller."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def ordinal(by: JsonDict, number: int, node: str = "node-a", change: JsonDict | None = None) -> JsonDict:
+    """A pod of a StatefulSet."""
+    name = f"{by['metadata']['name']}-{number}"
+    labels = {
+        "app": by["metadata"]["name"],
+        "apps.kubernetes.io/pod-index": str(number),
+        "controller-revision-hash": REVISION,
+        "statefulset.kubernetes.io/pod-name": name,
+    }
+    made = pod(
+        name,
+        node,
+        {
+            "metadata": {"generateName": f"{by['metadata']['name']}-", "ownerReferences": [reference(by)]},
+            "spec": {"hostname": name, "subdomain": by["metadata"]["name"]},
+        },
+    )
+    made["metadata"]["labels"] = labels
+    return merged(made, change)
+
+
+def budget(name: str = "web", allowed: int = 1, change: JsonDict | None = None) -> JsonDict:
+    """A PodDisruptionBudget over the pods of ``pod()``."""
+    base: JsonDict = {
+        "metadata": {"name": name, "generation": 1},
+        "spec": {"selector": {"matchLabels": {"app": "counter"}}},
+        "status": {"observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 1},
+    }
+    return merged(base, change)
+
+
+def autoscaler(kind: str, name: str, current: int = 1, desired: int = 1) -> JsonDict:
+    """A HorizontalPodAutoscaler."""
+    return {
+        "metadata": {"name": f"{name}-scaler"},
+        "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": kind, "name": name}},
+        "status": {"currentReplicas": current, "desiredReplicas": desired},
     }
 
 

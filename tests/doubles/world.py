@@ -6,8 +6,9 @@ The world keeps the promise that matters itself: it raises ``TwoCopies`` the mom
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,7 +18,8 @@ from ansible_collections.podferry.live.plugins.module_utils._migrate.errors impo
 from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import InventoryHost, Tools
 from ansible_collections.podferry.live.plugins.module_utils._migrate.session import Event, Session
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import ARRIVAL
-from ansible_collections.podferry.live.plugins.module_utils._plan.owners import selector_matches
+from ansible_collections.podferry.live.plugins.module_utils._plan.selectors import selector_matches
+from ansible_collections.podferry.live.plugins.module_utils._plan.statefulset import restorable
 from doubles import objects
 
 JsonDict = dict[str, Any]
@@ -25,6 +27,10 @@ JsonDict = dict[str, Any]
 
 class TwoCopies(BaseException):
     """The workload could run twice. Not an Exception: nothing may swallow it."""
+
+
+class FreshStart(BaseException):
+    """A controller has started a pod from its image in the place of the one that moves."""
 
 
 class Killed(BaseException):
@@ -241,9 +247,9 @@ class Behaviour:
 
 
 class World:
-    """Source pod ``counter`` (or one of a ReplicaSet) on node-a, free node-b."""
+    """Source pod ``counter`` (or one of a ReplicaSet, or ``web-1`` of a StatefulSet of two) on node-a, free node-b."""
 
-    def __init__(self, *, replicaset: bool = False) -> None:
+    def __init__(self, *, replicaset: bool = False, statefulset: bool = False) -> None:
         self.clock = Clock()
         self.behaviour = Behaviour()
         self.nodes = {name: Node(name, self) for name in ("node-a", "node-b")}
@@ -254,11 +260,24 @@ class World:
         self.faults: dict[int, str] = {}
         self.calls = 0
         self.runs_made = 0
+        self.version = 100
         self.replicaset = objects.replicaset() if replicaset else None
-        first = objects.owned(self.replicaset) if self.replicaset else objects.pod()
+        self.statefulset = objects.statefulset() if statefulset else None
+        self.wanted = restorable(self.statefulset) if self.statefulset else None
+        """The StatefulSet as its user wants it."""
+        self.budgets: list[JsonDict] = []
+        self.autoscalers: list[JsonDict] = []
+        if self.statefulset:
+            first = objects.ordinal(self.statefulset, 1)
+        else:
+            first = objects.owned(self.replicaset) if self.replicaset else objects.pod()
         self.pods: dict[str, JsonDict] = {first["metadata"]["name"]: first}
+        if self.statefulset:
+            self.pods["web-0"] = objects.ordinal(self.statefulset, 0)
         self.name: str = first["metadata"]["name"]
         self.events: list[str] = []
+        self.statefulsets_deleted = 0
+        self.statefulsets_made = 0
 
     # -- the workload -------------------------------------------------------------------------------------------------
 
@@ -495,7 +514,6 @@ class FakeCluster:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.version = 100
 
     def _enter(self, what: str) -> str:
         fault = self.world.fault(f"api {what}")
@@ -535,12 +553,13 @@ class FakeCluster:
         name = manifest["metadata"]["name"]
         if name in self.world.pods:
             raise KubeError(409, "AlreadyExists", f'pods "{name}" already exists')
-        self.version += 1
+        self.world.version += 1
         pod = objects.merged(
-            dict(manifest), {"metadata": {"uid": f"uid-{name}-{self.version}"}, "status": {"phase": "Pending"}}
+            dict(manifest), {"metadata": {"uid": f"uid-{name}-{self.world.version}"}, "status": {"phase": "Pending"}}
         )
         if not dry_run:
             self.world.pods[name] = pod
+            self._statefulset_looks()
             self.world.create_reached(pod)
         self._leave(fault)
         return pod
@@ -557,6 +576,7 @@ class FakeCluster:
     def _delete(self, name: str) -> None:
         """Gone at once, as with grace 0; a frozen source stays frozen (SIGTERM waits) until it is killed."""
         del self.world.pods[name]
+        self._statefulset_looks()
 
     def patch_pod(
         self,
@@ -565,6 +585,7 @@ class FakeCluster:
         *,
         labels: Mapping[str, str | None] | None = None,
         annotations: Mapping[str, str | None] | None = None,
+        finalizers: Sequence[str] | None = None,
     ) -> JsonDict:
         fault = self._enter("patch")
         pod = self.world.pods.get(name)
@@ -576,6 +597,8 @@ class FakeCluster:
                     pod["metadata"].setdefault(kind, {}).pop(key, None)
                 else:
                     pod["metadata"].setdefault(kind, {})[key] = value
+        if finalizers is not None:
+            pod["metadata"]["finalizers"] = list(finalizers)
         self._replicaset_looks(pod)
         self._leave(fault)
         return pod
@@ -589,14 +612,7 @@ class FakeCluster:
             p for p in self.world.pods.values() if selector_matches(rs["spec"]["selector"], predicates.labels_of(p))
         ]
         for p in mine:
-            reference = {
-                "apiVersion": "apps/v1",
-                "kind": "ReplicaSet",
-                "name": "web-1",
-                "uid": rs["metadata"]["uid"],
-                "controller": True,
-            }
-            p["metadata"]["ownerReferences"] = [reference]
+            p["metadata"]["ownerReferences"] = [objects.reference(rs)]
         if len(mine) > 1:
             cost = "controller.kubernetes.io/pod-deletion-cost"
             victim = min(mine, key=lambda p: (predicates.ready(p), int(predicates.annotations_of(p).get(cost, "0"))))
@@ -621,6 +637,72 @@ class FakeCluster:
 
     def get_claim(self, namespace: str, name: str) -> JsonDict | None:
         return None
+
+    # As recorded in statefulset_orphan.json: the object stays for a moment with finalizer ``orphan``, its pods lose their
+    # owner; a new one adopts what has the name and the labels, and starts what is missing.
+
+    def get_statefulset(self, namespace: str, name: str) -> JsonDict | None:
+        self._leave(self._enter("get statefulset"))
+        seen = self.world.statefulset
+        if seen is not None and predicates.terminating(seen):
+            self.world.statefulset = None  # whoever looks again sees it gone
+        return copy.deepcopy(seen)
+
+    def orphan_statefulset(self, namespace: str, name: str, *, uid: str, resource_version: str) -> None:
+        fault = self._enter("orphan statefulset")
+        there = self.world.statefulset
+        if there is None:
+            raise KubeError(404, "NotFound", f'statefulsets.apps "{name}" not found')
+        meta = there["metadata"]
+        if (meta["uid"], meta["resourceVersion"]) != (uid, resource_version):
+            raise KubeError(409, "Conflict", "the precondition does not hold")
+        self.world.version += 1
+        meta.update(deletionTimestamp="now", finalizers=["orphan"], resourceVersion=f"{self.world.version}")
+        for pod in self.world.pods.values():
+            pod["metadata"].pop("ownerReferences", None)
+        self.world.statefulsets_deleted += 1
+        self._leave(fault)
+
+    def create_statefulset(self, namespace: str, manifest: Mapping[str, Any], *, dry_run: bool = False) -> JsonDict:
+        fault = self._enter("dry run" if dry_run else "create statefulset")
+        if dry_run:
+            self._leave(fault)
+            return dict(manifest)
+        if self.world.statefulset is not None:
+            raise KubeError(409, "AlreadyExists", "statefulsets.apps already exists")
+        assert dict(manifest) == self.world.wanted, "not what its user had written"
+        self.world.version += 1
+        fresh = {"uid": f"uid-sts-{self.world.version}", "resourceVersion": f"{self.world.version}", "generation": 1}
+        made = objects.statefulset(change={"metadata": fresh})
+        self.world.statefulset = made
+        self.world.statefulsets_made += 1
+        self._statefulset_looks()
+        self._leave(fault)
+        return copy.deepcopy(made)
+
+    def _statefulset_looks(self) -> None:
+        owner = self.world.statefulset
+        if owner is None or predicates.terminating(owner):
+            return
+        for number in range(owner["spec"]["replicas"]):
+            pod = self.world.pods.get(f"web-{number}")
+            if pod is None:
+                raise FreshStart(f"web-{number}")
+            if selector_matches(owner["spec"]["selector"], predicates.labels_of(pod)):
+                pod["metadata"].setdefault("ownerReferences", [objects.reference(owner)])
+            assert predicates.labels_of(pod)["controller-revision-hash"] == owner["status"]["updateRevision"]
+
+    def list_budgets(self, namespace: str) -> list[JsonDict]:
+        self._leave(self._enter("list budgets"))
+        return self.world.budgets
+
+    def list_autoscalers(self, namespace: str) -> list[JsonDict]:
+        self._leave(self._enter("list autoscalers"))
+        return self.world.autoscalers
+
+    def list_nodes(self) -> list[JsonDict]:
+        self._leave(self._enter("list nodes"))
+        return [objects.node(name) for name in self.world.nodes]
 
     def get_node(self, name: str) -> JsonDict | None:
         self._leave(self._enter("get node"))

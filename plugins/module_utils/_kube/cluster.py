@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -75,9 +75,12 @@ class Cluster:
         *,
         labels: Mapping[str, str | None] | None = None,
         annotations: Mapping[str, str | None] | None = None,
+        finalizers: Sequence[str] | None = None,
     ) -> JsonDict:
-        """Merge labels and annotations; a value of None removes the key."""
-        change = {k: dict(v) for k, v in (("labels", labels), ("annotations", annotations)) if v}
+        """Merge labels and annotations; a value of None removes the key. ``finalizers`` replaces the whole list."""
+        change: JsonDict = {k: dict(v) for k, v in (("labels", labels), ("annotations", annotations)) if v}
+        if finalizers is not None:
+            change["finalizers"] = list(finalizers)
         return self._rest.request("PATCH", _pod(namespace, name), body={"metadata": change}, content_type=MERGE_PATCH)
 
     def wait_pod(self, namespace: str, name: str, condition: PodCondition, *, timeout_s: float) -> JsonDict | None:
@@ -145,6 +148,34 @@ class Cluster:
     def get_claim(self, namespace: str, name: str) -> JsonDict | None:
         return self._get_or_none(f"/api/v1/namespaces/{quote(namespace)}/persistentvolumeclaims/{quote(name)}")
 
+    def get_statefulset(self, namespace: str, name: str) -> JsonDict | None:
+        return self._get_or_none(_statefulset(namespace, name))
+
+    def create_statefulset(self, namespace: str, manifest: Mapping[str, Any], *, dry_run: bool = False) -> JsonDict:
+        query = {"dryRun": "All" if dry_run else None, "fieldManager": "podferry"}
+        return self._rest.request("POST", _statefulset(namespace), query=query, body=manifest)
+
+    def orphan_statefulset(self, namespace: str, name: str, *, uid: str, resource_version: str) -> None:
+        """Delete exactly this version of this StatefulSet and leave its pods. Raises KubeError (409: it has changed)."""
+        body: JsonDict = {
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "propagationPolicy": "Orphan",
+            "preconditions": {"uid": uid, "resourceVersion": resource_version},
+        }
+        self._rest.request("DELETE", _statefulset(namespace, name), body=body)
+
+    def list_budgets(self, namespace: str) -> list[JsonDict]:
+        """PodDisruptionBudgets of a namespace."""
+        return self._list(f"/apis/policy/v1/namespaces/{quote(namespace)}/poddisruptionbudgets")
+
+    def list_autoscalers(self, namespace: str) -> list[JsonDict]:
+        """HorizontalPodAutoscalers of a namespace."""
+        return self._list(f"/apis/autoscaling/v2/namespaces/{quote(namespace)}/horizontalpodautoscalers")
+
+    def list_nodes(self) -> list[JsonDict]:
+        return self._list("/api/v1/nodes")
+
     def get_node(self, name: str) -> JsonDict | None:
         return self._get_or_none(f"/api/v1/nodes/{quote(name)}")
 
@@ -179,6 +210,10 @@ class Cluster:
         with contextlib.suppress(KubeError, KubeUnavailable):
             self._rest.request("POST", f"/api/v1/namespaces/{quote(namespace)}/events", body=body, timeout_s=2.0)
 
+    def _list(self, path: str) -> list[JsonDict]:
+        """All objects of a kind; a kind that the API does not serve has none."""
+        return list((self._get_or_none(path) or {}).get("items") or [])
+
     def _get_or_none(self, path: str) -> JsonDict | None:
         try:
             return self._rest.request("GET", path)
@@ -186,6 +221,11 @@ class Cluster:
             if exc.not_found:
                 return None
             raise
+
+
+def _statefulset(namespace: str, name: str = "") -> str:
+    path = f"/apis/apps/v1/namespaces/{quote(namespace)}/statefulsets"
+    return f"{path}/{quote(name)}" if name else path
 
 
 def _pod(namespace: str, name: str) -> str:

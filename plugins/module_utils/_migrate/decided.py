@@ -135,8 +135,15 @@ def ways_out(run: Run) -> list[str]:
         f"delete the target pod ({delete} {plan.target_pod} --grace-period=0 --force) and on {plan.source_node} "
         "resume the container (runc --root <root> resume <id>)."
     )
-    return [
+    ways = [
         f"1. Bring both nodes back and run the play again: it settles run {run.id} by itself.",
         there,
         back,
     ]
+    if plan.statefulset is not None:
+        name = plan.statefulset["metadata"]["name"]
+        ways.append(
+            f"4. StatefulSet {name} is away until the run is settled. After 2. or 3. create it again by hand: it is in "
+            f"/run/podferry/runs/{run.id}/journal.json of either node, under context.statefulset."
+        )
+    return ways

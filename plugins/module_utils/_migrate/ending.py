@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._kube import predicates
 from .._kube.errors import KubeError, KubeTimeout
 from .._plan.manifest import RUN_LABEL
-from .._plan.options import ARRIVAL, DELETION_COST
-from . import decided
+from .._plan.options import ARRIVAL, DELETION_COST, LOWEST_COST, OWNER_AWAY
+from . import decided, statefulset
 from .errors import NodeError, SessionLost, Unfinished
 from .patience import delete_and_wait, persist, wait_gone
 from .ports import JsonDict
@@ -23,7 +23,6 @@ Obj = Mapping[str, Any]
 
 _ADOPT_S = 30.0
 _GONE_S = 60.0
-_LOWEST_COST = "-2147483647"
 
 
 def wait_ready(run: Run, *, node: str, must_be_ready: bool) -> JsonDict:
@@ -65,7 +64,7 @@ def adopt(run: Run) -> None:
     plan, tools = run.plan, run.tools
     source = persist(tools, "read the source pod", lambda: tools.cluster.get_pod(plan.namespace, plan.pod))
     if source is not None and predicates.uid_of(source) == plan.uid and not predicates.terminating(source):
-        _patch(run, plan.pod, annotations={DELETION_COST: _LOWEST_COST})
+        _patch(run, plan.pod, annotations={DELETION_COST: LOWEST_COST})
     _give_labels(run)
 
     def released(pod: Obj | None) -> bool:
@@ -101,8 +100,25 @@ def replace_bare(run: Run) -> None:
     )
 
 
+def give_early_labels(run: Run) -> None:
+    """Readiness gates are set by somebody who finds the pod by its labels; the ReplicaSet's own comes when it is Ready."""
+    if run.plan.early_labels:
+        _patch(run, run.plan.target_pod, labels=run.plan.early_labels)
+
+
 def _give_labels(run: Run) -> None:
-    _patch(run, run.plan.target_pod, labels=run.plan.final_labels)
+    _patch(run, run.plan.target_pod, labels=run.plan.final_labels, finalizers=run.plan.final_finalizers or None)
+
+
+def tell_switchover(run: Run) -> None:
+    """An Event on the moved pod at the moment from which it is the one that runs."""
+    plan, report = run.plan, run.report
+    if not report.target.uid:
+        return  # an earlier run's, told when it happened
+    there = {"metadata": {"namespace": plan.namespace, "name": plan.target_pod, "uid": report.target.uid}}
+    downtime = "" if report.downtime_ms is None else f", downtime {report.downtime_ms} ms"
+    text = f"runs on {plan.target_node} now, no longer on {plan.source_node} (run {run.id}{downtime})"
+    run.tools.cluster.pod_event(there, reason="MigrationSwitchover", message=text)
 
 
 def _patch(
@@ -111,6 +127,7 @@ def _patch(
     *,
     labels: Mapping[str, str | None] | None = None,
     annotations: Mapping[str, str | None] | None = None,
+    finalizers: Sequence[str] | None = None,
 ) -> None:
     """Patch metadata; a pod that is gone needs none."""
     tools, namespace = run.tools, run.plan.namespace
@@ -118,7 +135,9 @@ def _patch(
         persist(
             tools,
             f"change pod {name}",
-            lambda: tools.cluster.patch_pod(namespace, name, labels=labels, annotations=annotations),
+            lambda: tools.cluster.patch_pod(
+                namespace, name, labels=labels, annotations=annotations, finalizers=finalizers
+            ),
         )
     except KubeError as exc:
         if not exc.not_found:
@@ -155,11 +174,15 @@ def _recall_downtime(run: Run) -> None:
 
 def drop_marks(run: Run, name: str) -> None:
     """Our run's label and annotation leave the pod; ``moved-from`` stays."""
-    _patch(run, name, labels={RUN_LABEL: None}, annotations={ARRIVAL: None})
+    marks = {ARRIVAL: None} if run.plan.statefulset is None else {ARRIVAL: None, OWNER_AWAY: None}
+    _patch(run, name, labels={RUN_LABEL: None}, annotations=marks)
 
 
 def take_back(run: Run, target_uid: str | None) -> None:
-    """Before the commit: the source runs on; the target pod goes, then both ends. Errors become warnings."""
+    """Before the commit: the source runs on; the target pod goes, then both ends. Errors become warnings.
+
+    Raises OwnerAway when its StatefulSet cannot be put back: the journals, which hold it, stay then.
+    """
     plan, tools = run.plan, run.tools
     gone = True
     try:
@@ -170,6 +193,10 @@ def take_back(run: Run, target_uid: str | None) -> None:
     except (Unfinished, KubeError) as exc:
         gone = False
         run.warn(f"the target pod {plan.target_pod} is still there ({exc}); it cannot run, and the next run removes it")
+    if gone:
+        statefulset.give_back(run)
+    elif plan.statefulset is not None and statefulset.taken(run):
+        raise statefulset.OwnerAway(f"StatefulSet {statefulset.name_of(run)} is not there yet", "Run the play again.")
     for peer in (run.target, run.source):
         if peer is run.target and not gone:
             continue  # its record keeps every 'create' of that pod failing

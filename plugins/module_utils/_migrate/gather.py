@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,9 +15,11 @@ from typing import Any
 from .._kube import predicates
 from .._kube.errors import KubeError, KubeUnavailable
 from .._plan import manifest as manifests
+from .._plan import rollout, topology
+from .._plan import statefulset as statefulsets
 from .._plan.facts import NodeFacts, PodInspection
 from .._plan.options import HANDLER, Options
-from .._plan.owners import OwnerChain, find_moved
+from .._plan.owners import OwnerChain, check_owner, decide_mode, find_moved, may_settle
 from .._plan.plan import ImageState, Plan, Snapshot, plan
 from .errors import NodeError, SessionLost
 from .peer import Peers
@@ -25,7 +27,8 @@ from .ports import Tools
 
 Obj = Mapping[str, Any]
 
-_KIND_NAME = re.compile(r"^(deployment|deploy|replicaset|rs|pod)s?/(.+)$")
+_KIND_NAME = re.compile(r"^(deployment|deploy|replicaset|rs|statefulset|sts|pod)s?/(.+)$")
+_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ def resolve(options: Options, tools: Tools) -> Question:
         )
         if len(matches) == 1:
             return Question(predicates.name_of(matches[0]), matches[0], tuple(matches))
+        if kind is not None and kind.group(1).startswith("st"):
+            return Question(f"statefulset/{kind.group(2)}", None, tuple(matches))  # a run may have taken it away
         return Question(options.pod, None, tuple(matches))
     pod = tools.cluster.get_pod(options.namespace, name)
     siblings = tuple(tools.cluster.list_pods(options.namespace)) if pod is None else ()
@@ -69,9 +74,9 @@ def _select(kind: str, what: str, namespace: str, tools: Tools) -> list[Obj]:
 
 def _owned_by(pod: Obj, kind: str, name: str, namespace: str, tools: Tools) -> bool:
     owner = predicates.controller_of(pod)
-    if owner is None or owner.get("kind") != "ReplicaSet":
+    if owner is None or owner.get("kind") != ("StatefulSet" if kind.startswith("st") else "ReplicaSet"):
         return False
-    if kind.startswith("r"):
+    if not kind.startswith("d"):
         return owner.get("name") == name
     replicaset = tools.cluster.get_replicaset(namespace, str(owner.get("name")))
     above = predicates.controller_of(replicaset) if replicaset else None
@@ -79,9 +84,19 @@ def _owned_by(pod: Obj, kind: str, name: str, namespace: str, tools: Tools) -> b
 
 
 def gather(
-    question: Question, options: Options, tools: Tools, peers: Peers, *, run: str, under_way: tuple[str, ...]
+    question: Question,
+    options: Options,
+    tools: Tools,
+    peers: Peers,
+    *,
+    run: str,
+    under_way: tuple[str, ...],
+    patience_s: float = 0.0,
 ) -> tuple[Snapshot, Plan]:
-    """A snapshot and the plan it gives. Raises KubeError, KubeUnavailable when the API itself fails."""
+    """A snapshot and the plan it gives. Raises KubeError, KubeUnavailable when the API itself fails.
+
+    ``patience_s``: how long an owner that is not at rest is waited for.
+    """
     base = Snapshot(
         run=run,
         own_digest=tools.own_digest,
@@ -102,15 +117,18 @@ def gather(
     source = predicates.node_of(pod)
     if source == options.target:
         return base, plan(base, options)
-    chain = read_chain(pod, tools)
+    base = _owner_at_rest(base, pod, options, tools, patience_s)
+    pod = base.pod or pod
+    mode, _refusals = decide_mode(options.name, pod)
     snapshot = replace(
         base,
-        chain=chain,
         claims=read_claims(pod, tools),
         source_node=tools.cluster.get_node(source) if source else None,
         runtime_class=tools.cluster.get_runtime_class(HANDLER),
-        pods_on_target=_pods_on(options.target, tools) if base.target_node is not None else (),
-        moved_to=_twin_of(pod, options, tools),
+        pods_on_target=_pods_on(options.target, base.siblings, tools) if base.target_node is not None else (),
+        neighbours=_neighbours(pod, base.siblings, tools),
+        budgets=tools.cluster.list_budgets(options.namespace) if mode == "successor" else (),
+        moved_to=_twin_of(pod, options, base.siblings),
     )
     if plan(snapshot, options).decision == "already_there":
         return snapshot, plan(snapshot, options)
@@ -126,12 +144,59 @@ def read_claims(pod: Obj, tools: Tools) -> dict[str, Obj | None]:
     return {name: tools.cluster.get_claim(namespace, name) for name in names}
 
 
+def _owner_at_rest(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools, patience_s: float) -> Snapshot:
+    """The pod and what owns it; a rollout or a scaling is given ``patience_s`` to come to its end."""
+    deadline, told = tools.clock() + patience_s, False
+    while True:
+        chain = read_chain(pod, tools)
+        seen = replace(
+            snapshot,
+            pod=pod,
+            chain=chain,
+            siblings=tuple(tools.cluster.list_pods(options.namespace)),
+            autoscalers=tuple(tools.cluster.list_autoscalers(options.namespace)) if chain.named else (),
+        )
+        refusals = check_owner(pod, chain, seen.siblings) + rollout.check_autoscalers(chain.named, seen.autoscalers)[0]
+        if not may_settle(refusals) or tools.clock() >= deadline:
+            return seen
+        if not told:
+            told = True
+            tools.reporter.phase("wait for the owner", "", refusals[0].reason)
+        tools.sleep(_PAUSE_S)
+        again = tools.cluster.get_pod(options.namespace, predicates.name_of(pod))
+        if again is None or predicates.uid_of(again) != predicates.uid_of(pod):
+            return seen  # the rollout has taken the pod itself
+        pod = again
+
+
+def _neighbours(pod: Obj, siblings: Sequence[Obj], tools: Tools) -> topology.Neighbours:
+    """Other nodes and pods, for pods whose place depends on them; what may not be listed is left out."""
+    if not topology.asks(pod):
+        return topology.Neighbours()
+    pods: Sequence[Obj] | None = None
+    if topology.asks_everywhere(pod):
+        pods = _if_allowed(lambda: tools.cluster.list_pods(None))
+    nodes = _if_allowed(tools.cluster.list_nodes)
+    return topology.Neighbours(siblings if pods is None else pods, everywhere=pods is not None, nodes=nodes)
+
+
+def _if_allowed(ask: Callable[[], Sequence[Obj]]) -> Sequence[Obj] | None:
+    try:
+        return ask()
+    except KubeError as exc:
+        if exc.status == 403:
+            return None
+        raise
+
+
 def read_chain(pod: Obj, tools: Tools) -> OwnerChain:
-    """The ReplicaSet and Deployment above the pod."""
+    """What owns the pod: a StatefulSet, or a ReplicaSet and the Deployment above it."""
     owner = predicates.controller_of(pod)
+    namespace = str(predicates.metadata(pod).get("namespace"))
+    if owner is not None and owner.get("kind") == "StatefulSet":
+        return OwnerChain(statefulset=tools.cluster.get_statefulset(namespace, str(owner.get("name"))))
     if owner is None or owner.get("kind") != "ReplicaSet":
         return OwnerChain()
-    namespace = str(predicates.metadata(pod).get("namespace"))
     replicaset = tools.cluster.get_replicaset(namespace, str(owner.get("name")))
     above = predicates.controller_of(replicaset) if replicaset else None
     if above is None or above.get("kind") != "Deployment":
@@ -151,20 +216,17 @@ def _elsewhere(question: Question, options: Options, tools: Tools) -> tuple[str,
     return tuple(sorted(found - {options.namespace}))
 
 
-def _pods_on(node: str, tools: Tools) -> tuple[Obj, ...]:
-    """Pods on a node, for the capacity test; without the right to list all namespaces the test is left to the kubelet."""
-    try:
-        pods = tools.cluster.list_pods(None, field_selector=f"spec.nodeName={node}")
-    except KubeError as exc:
-        if exc.status == 403:
-            return ()
-        raise
+def _pods_on(node: str, siblings: Sequence[Obj], tools: Tools) -> tuple[Obj, ...]:
+    """Pods on a node, for the capacity test; without the right to list all namespaces those of our own, and the kubelet's word."""
+    pods = _if_allowed(lambda: tools.cluster.list_pods(None, field_selector=f"spec.nodeName={node}"))
+    if pods is None:
+        pods = siblings
     return tuple(p for p in pods if predicates.node_of(p) == node)
 
 
-def _twin_of(pod: Obj, options: Options, tools: Tools) -> Obj | None:
+def _twin_of(pod: Obj, options: Options, siblings: Sequence[Obj]) -> Obj | None:
     """A living twin of this very pod (same uid), made by an earlier run."""
-    found = find_moved(options.namespace, predicates.name_of(pod), tools.cluster.list_pods(options.namespace))
+    found = find_moved(options.namespace, predicates.name_of(pod), siblings)
     if (
         found is None
         or predicates.uid_of(pod) not in predicates.annotations_of(found).get("podferry.live/moved-from", "").split()
@@ -277,4 +339,10 @@ def _dry_run(snapshot: Snapshot, options: Options, tools: Tools) -> tuple[Snapsh
             )
         except KubeError as exc:
             snapshot = replace(snapshot, dry_run_error=exc.message)
+        if draft.statefulset is not None:
+            trial = statefulsets.for_dry_run(draft.statefulset, snapshot.run)
+            try:
+                tools.cluster.create_statefulset(options.namespace, trial, dry_run=True)
+            except KubeError as exc:
+                snapshot = replace(snapshot, owner_dry_run_error=exc.message)
     return snapshot, plan(snapshot, options)

@@ -18,7 +18,7 @@ from .._plan.options import ARRIVAL
 from .._plan.owners import parse_moved_from
 from .._plan.plan import Plan
 from .._report.record import Place, Report
-from . import decided, ending, successor, twin
+from . import decided, ending, statefulset, successor, twin
 from .errors import NodeError, PodferryError, SessionLost, Unfinished
 from .patience import delete_and_wait
 from .peer import Peers
@@ -28,6 +28,7 @@ from .session import EventLog
 
 Entry = Mapping[str, Any]
 _PAUSE_S = 1.0
+STATEFULSET_PREFIX = "statefulset/"
 _AT_WORK = frozenset(("prepared", "waiting", "freezing", "frozen", "data_ready", "go_given"))
 
 
@@ -134,7 +135,16 @@ def find(tools: Tools, peers: Peers, namespace: str, names: Iterable[str], nodes
 
 
 def _names(entry: Entry) -> set[str]:
-    return {str(entry[k]) for k in ("pod", "source_pod", "target_pod") if entry.get(k)}
+    """Names under which a run is found: its pods, and ``statefulset/NAME`` when it has taken that away."""
+    names = {str(entry[k]) for k in ("pod", "source_pod", "target_pod") if entry.get(k)}
+    owner = (entry.get("context") or {}).get("statefulset")
+    if owner:
+        names.add(statefulset_key(predicates.name_of(owner)))
+    return names
+
+
+def statefulset_key(name: str) -> str:
+    return f"{STATEFULSET_PREFIX}{name}"
 
 
 def _join(
@@ -229,7 +239,8 @@ def settle(left: Leftover, tools: Tools, peers: Peers, events: EventLog) -> Repo
 def _settle(left: Leftover, run: Run) -> str:
     if left.undo is not None:
         with run.phase("undo", f"back on {left.source_node}"):
-            return successor.restore_at_home(run, armed=True)
+            restored = bool((left.undo.get("record") or {}).get("resumed"))
+            return successor.restore_at_home(run, armed=True, restored=restored)
     verdict = _verdict(left, run)
     if verdict == "in_doubt":
         run.report.ways_out = decided.ways_out(run)
@@ -292,8 +303,10 @@ def _go_on_twin(left: Leftover, run: Run) -> str:
 
 def _go_on_successor(left: Leftover, run: Run) -> str:
     if left.source is None and ((left.target or {}).get("record") or {}).get("resumed"):
+        statefulset.put_back(run)
         with run.phase("ready", left.target_pod):
             ending.wait_ready(run, node=left.target_node, must_be_ready=False)
+            statefulset.see_adopted(run)
         with run.phase("clean up"):
             ending.end_target(run)
         return "finished"
@@ -344,12 +357,21 @@ def _plan(left: Leftover, tools: Tools) -> Plan:
         target_node=left.target_node,
         target_pod=left.target_pod,
         mode="successor" if left.mode == "successor" else "twin",
-        owner="its ReplicaSet" if owner_uid else "nobody",
+        owner=_owner_label(context, owner_uid),
         owner_uid=str(owner_uid) if owner_uid else None,
+        statefulset=context.get("statefulset"),
+        early_labels=context.get("early_labels") or {},
+        final_finalizers=tuple(context.get("final_finalizers") or ()),
         manifest=manifest,
         final_labels=labels,
         deadlines=deadlines(0),
     )
+
+
+def _owner_label(context: Mapping[str, Any], owner_uid: Any) -> str:
+    if context.get("statefulset"):
+        return f"StatefulSet {predicates.name_of(context['statefulset'])}"
+    return "its ReplicaSet" if owner_uid else "nobody"
 
 
 def _uid_from(target: Any) -> str:

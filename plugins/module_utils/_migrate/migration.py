@@ -13,16 +13,17 @@ from typing import Any
 from .._kube import predicates
 from .._kube.errors import KubeError, KubeUnavailable
 from .._plan.options import Options
-from .._plan.plan import Plan
+from .._plan.plan import Plan, Snapshot
 from .._plan.refusals import Refusal
 from .._report.record import Place, Report
-from . import leftovers, start, successor, twin
+from . import leftovers, orphans, start, successor, twin
 from .errors import NodeError, PodferryError, SessionLost, Unfinished
 from .gather import Question, gather, resolve
 from .peer import Peers
 from .ports import Tools
 from .run import Run
 from .session import EventLog
+from .statefulset import OwnerAway
 
 _ROUNDS = 3  # earlier runs are settled, then the question is asked anew
 
@@ -41,7 +42,7 @@ class Migration:
         try:
             question, left = self._look()
             under_way = tuple(_sentence(entry) for entry in left if entry.at_work)
-            plan, report, _target = self._decide(question, under_way)
+            plan, report, _snapshot = self._decide(question, under_way, patience_s=0.0)
             for entry in left:
                 if not entry.at_work:
                     report.warnings.append(f"An earlier run {entry.run} has not been ended; it would be settled first.")
@@ -78,12 +79,14 @@ class Migration:
             if under_way:
                 break
             question, left = self._look()
-        plan, report, target_node = self._decide(question, under_way)
+        if not left and self._rescue(question):
+            question, left = self._look()
+        plan, report, snapshot = self._decide(question, under_way, patience_s=self._tools.owner_settle_s)
         report.started_at = begun
         if plan.decision == "already_there" and finished is not None and finished.target.pod == plan.target_pod:
             return None, finished  # asked for by its owner or a label: this run has brought it there after all
         if plan.decision == "move":
-            self._carry(plan, report, question.pod, target_node)
+            self._carry(plan, report, snapshot.pod, snapshot.target_node)
         return plan, report
 
     def _look(self) -> tuple[Question, list[leftovers.Leftover]]:
@@ -94,7 +97,21 @@ class Migration:
         nodes = [n for n in (node, self._options.target) if n]
         if question.pod is None and not question.matches:
             nodes = [self._options.target, *self._tools.inventory]
-        return question, leftovers.find(self._tools, self._peers, self._options.namespace, [question.name], nodes)
+        names = [question.name]
+        away = orphans.statefulset_away(question)
+        if away:  # whoever has taken its StatefulSet away may have been moving another of its pods
+            names.append(leftovers.statefulset_key(away))
+            nodes += [n for n in self._tools.inventory if n not in nodes]
+        left = leftovers.find(self._tools, self._peers, self._options.namespace, names, nodes)
+        return question, left
+
+    def _rescue(self, question: Question) -> bool:
+        """Put back a StatefulSet whose run both nodes have forgotten."""
+        away = orphans.statefulset_away(question)
+        if not away:
+            return False
+        with _api_errors("earlier run"):
+            return orphans.rescue(self._tools, self._peers, self._events, self._options.namespace, away)
 
     def _settle(self, left: list[leftovers.Leftover]) -> tuple[list[Report], tuple[str, ...]]:
         reports: list[Report] = []
@@ -114,12 +131,16 @@ class Migration:
             report.outcome == "finished" and report.target.node == self._options.target and report.pod == question.name
         )
 
-    def _decide(self, question: Question, under_way: tuple[str, ...]) -> tuple[Plan, Report, Any]:
+    def _decide(
+        self, question: Question, under_way: tuple[str, ...], *, patience_s: float
+    ) -> tuple[Plan, Report, Snapshot]:
         run = self._tools.new_run()
         with _api_errors("preflight"):
-            snapshot, plan = gather(question, self._options, self._tools, self._peers, run=run, under_way=under_way)
-        report = new_report(run, plan, question.pod)
-        return plan, report, snapshot.target_node
+            snapshot, plan = gather(
+                question, self._options, self._tools, self._peers, run=run, under_way=under_way, patience_s=patience_s
+            )
+        report = new_report(run, plan, snapshot.pod)
+        return plan, report, snapshot
 
     def _carry(self, plan: Plan, report: Report, pod: Any, target_node: Any) -> None:
         """The real thing. Whatever happens, the report has an outcome afterwards."""
@@ -152,6 +173,9 @@ class Migration:
             outcome = way(run, pod)
         except (Unfinished, SessionLost, NodeError) as exc:
             run.drain()
+            if isinstance(exc, OwnerAway):
+                before, report.error = report.error, None
+                exc.message += f" (the run had ended because: {before.message})" if before else ""
             run.fail(exc)
             outcome = "in_doubt"
             report.ways_out = [f"Run the play again: it goes on with run {run.id}."]

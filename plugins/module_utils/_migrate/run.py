@@ -38,6 +38,8 @@ class Run:
         """The target ferry's ``resumed``."""
         self.target_failure: Mapping[str, Any] | None = None
         """The target ferry's ``restore_failed``."""
+        self.owner_taken = False
+        """This run has ordered the deletion of the pod's StatefulSet."""
 
     @property
     def source(self) -> Peer:

@@ -136,7 +136,10 @@ def context(run: Run) -> JsonDict:
         "source_node": plan.source_node,
         "target_node": plan.target_node,
         "final_labels": dict(plan.final_labels),
+        "final_finalizers": list(plan.final_finalizers),
+        "early_labels": dict(plan.early_labels),
         "owner_uid": plan.owner_uid,
+        "statefulset": plan.statefulset,
         "source_uid": plan.uid,
     }
 

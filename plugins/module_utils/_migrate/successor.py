@@ -14,8 +14,9 @@ from typing import Any
 
 from .._kube import predicates
 from .._kube.errors import KubeError, KubeUnavailable
+from .._plan import disruption
 from .._plan import manifest as manifests
-from . import decided, ending
+from . import decided, ending, statefulset
 from .errors import Cancelled, NodeError, PodferryError, SessionLost, Unfinished
 from .patience import delete_and_wait, persist, post, wait_gone
 from .run import Run
@@ -31,6 +32,8 @@ def carry(run: Run, pod: Any) -> str:
         run.check_interrupt()
         with run.phase("arm"):
             run.target.call("arm", run=run.id)
+        _check_budgets(run, pod)
+        statefulset.take_away(run, pod)
         run.check_interrupt()
         run.source.call("go", run=run.id)
         _await_data(run)
@@ -60,6 +63,19 @@ def carry(run: Run, pod: Any) -> str:
         run.fail(exc, "cancelled" if isinstance(exc, Cancelled) else "")
         return back(run, None)
     return _after(run, pod, "committed")
+
+
+def _check_budgets(run: Run, pod: Any) -> None:
+    """The preflight may be a while ago, and others move pods as well. Raises PodferryError, KubeError."""
+    budgets = persist(
+        run.tools,
+        "read disruption budgets",
+        lambda: run.tools.cluster.list_budgets(run.plan.namespace),
+        patience_s=15.0,
+    )
+    refusals = disruption.check_budgets(pod, budgets)
+    if refusals:
+        raise PodferryError(refusals[0].reason, refusals[0].remedy)
 
 
 def _await_data(run: Run) -> None:
@@ -105,6 +121,7 @@ def _last_look(run: Run) -> None:
         raise PodferryError(
             f"somebody deleted pod {plan.pod} in the meantime", "Nothing to do: it is gone by somebody's wish."
         )
+    statefulset.check_away(run)
 
 
 def _after(run: Run, pod: Any, verdict: decided.Verdict) -> str:
@@ -134,7 +151,13 @@ def go_on(run: Run, *, must_be_ready: bool) -> str:
     with run.phase("change over", plan.pod):
         delete_source(run)
         try:
-            created = post(tools, plan.namespace, run.manifest, patience_s=tools.api_patience_s, replaces=plan.uid)
+            created = post(
+                tools,
+                plan.namespace,
+                statefulset.marked(run, run.manifest),
+                patience_s=tools.api_patience_s,
+                replaces=plan.uid,
+            )
         except KubeError as exc:
             run.fail(PodferryError(f"the API refuses the successor: {exc.message}", phase="change over"), "api")
             return undo(run, None)
@@ -142,8 +165,11 @@ def go_on(run: Run, *, must_be_ready: bool) -> str:
     with run.phase("restore", plan.target_node):
         if not _resumed(run):
             return undo(run, predicates.uid_of(created))
+    ending.tell_switchover(run)
+    statefulset.put_back(run)
     with run.phase("ready", plan.target_pod):
         ending.wait_ready(run, node=plan.target_node, must_be_ready=must_be_ready)
+        statefulset.see_adopted(run)
     with run.phase("clean up"):
         run.source.call("finish", run=run.id, timeout_s=60.0)
         ending.end_target(run)
@@ -222,16 +248,21 @@ def undo(run: Run, created: str | None) -> str:
         return restore_at_home(run, armed=False)
 
 
-def restore_at_home(run: Run, *, armed: bool) -> str:
-    """The source's own dump, restored as a pod of the same name on the source node."""
+def restore_at_home(run: Run, *, armed: bool, restored: bool = False) -> str:
+    """The source's own dump, restored as a pod of the same name on the source node.
+
+    ``restored``: it runs already, and its marks may be gone, so that it would not be known for ours any more.
+    """
     plan, tools = run.plan, run.tools
     run.forget_target()
     if not armed:
         run.source.call(
             "undo_arm", run=run.id, timeout_s=60.0, deadlines=plan.deadlines.to_dict(), target_record="aborted"
         )
-    home = manifests.for_return(run.manifest, source_node=plan.source_node)
-    post(tools, plan.namespace, home, patience_s=tools.api_patience_s, replaces=plan.uid)
+    if not restored:
+        home = statefulset.marked(run, manifests.for_return(run.manifest, source_node=plan.source_node))
+        post(tools, plan.namespace, home, patience_s=tools.api_patience_s, replaces=plan.uid)
+    statefulset.put_back(run)  # this pod stays, whatever becomes of its restore
 
     def wanted(event: Event) -> bool:
         return event.name in ("resumed", "restore_failed") and event.node == plan.source_node
@@ -245,6 +276,7 @@ def restore_at_home(run: Run, *, armed: bool) -> str:
             f"Its dump is kept on {plan.source_node} in /run/podferry/runs/{run.id}/images.",
         )
     ending.wait_ready(run, node=plan.source_node, must_be_ready=False)
+    statefulset.see_adopted(run)
     ending.drop_marks(run, plan.target_pod)
     run.source.call("finish", run=run.id, timeout_s=60.0)
     try:

@@ -153,6 +153,8 @@ def finish(run: Run, pod: Any) -> None:
     """Committed: only forward from here. Raises Unfinished, KubeError, SessionLost, NodeError; a later run goes on."""
     from .._kube.predicates import ready
 
+    ending.tell_switchover(run)
+    ending.give_early_labels(run)
     with run.phase("ready", run.plan.target_pod):
         ending.wait_ready(run, node=run.plan.target_node, must_be_ready=pod is None or ready(pod))
     with run.phase("hand over", f"to {run.plan.owner}" if run.plan.owner_uid else ""):

@@ -27,6 +27,9 @@ def diff(plan: Plan) -> dict[str, Any]:
                 "tcp_connections_closed": plan.connections_closed,
             }
         )
+        if plan.statefulset is not None:
+            before["owner_object"] = f"UID {plan.owner_uid}"
+            after["owner_object"] = "deleted without its pods, then created again with a new UID"
     return {
         "before_header": f"pod {plan.namespace}/{plan.pod}",
         "after_header": f"pod {plan.namespace}/{plan.target_pod or plan.pod}",

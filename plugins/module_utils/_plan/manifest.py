@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._kube import predicates
-from .options import ARRIVAL, DELETION_COST, HANDLER, MOVED_FROM
+from .options import ARRIVAL, DELETION_COST, HANDLER, LOWEST_COST, MOVED_FROM
 from .owners import Mode, moved_from
 
 Obj = Mapping[str, Any]
@@ -19,23 +19,28 @@ JsonDict = dict[str, Any]
 
 RUN_LABEL = "podferry.live/run"
 _OWN_PREFIX = "podferry.live/"
-#: Written by others about the one pod they are on; copied they would be lies.
+#: Written by others about the one pod they are on; copied they would be lies. Others write them again for the target.
 _ABOUT_ONE_POD = (
-    "cni.projectcalico.org/", "k8s.v1.cni.cncf.io/network-status", "k8s.v1.cni.cncf.io/networks-status",
-    "kubectl.kubernetes.io/last-applied-configuration", "kubernetes.io/config.", DELETION_COST, "org.criu.",
+    "cni.projectcalico.org/containerID", "cni.projectcalico.org/podIP", "k8s.v1.cni.cncf.io/network-status",
+    "k8s.v1.cni.cncf.io/networks-status", "kubernetes.io/config.", "org.criu.",
 )  # fmt: skip
-#: Fields that the API computes again; given, they are compared with what it computes and may be refused.
-_COMPUTED = ("priority", "preemptionPolicy", "serviceAccount", "overhead", "ephemeralContainers")
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+#: Fields that the API makes again: an alias of serviceAccountName, the RuntimeClass's overhead, debug containers (refused).
+_COMPUTED = ("serviceAccount", "overhead", "ephemeralContainers")
 
 
 def build(source: Obj, *, mode: Mode, name: str, target_node: str, run: str) -> JsonDict:
     """The manifest to POST.
 
     A twin gets none of the source's labels (no selector may see it before it runs) and keeps the source's host name;
-    ``final_labels`` come when it is Ready. A successor gets them at once. Neither gets an owner.
+    ``final_labels`` and finalizers come when it is Ready. A successor gets them at once. Neither gets an owner: a
+    controller adopts what it selects, and a reference to one that is gone would have the pod collected as garbage.
+
+    ``priority`` and ``preemptionPolicy`` stay: the API compares them with what the class says now, and a difference is
+    found by the dry run instead of being taken over in silence.
     """
     namespace = str(predicates.metadata(source).get("namespace") or "default")
-    annotations = kept_annotations(source)
+    annotations = kept_annotations(source, mode)
     annotations[ARRIVAL] = run
     annotations[MOVED_FROM] = moved_from(
         namespace, predicates.name_of(source), predicates.uid_of(source), predicates.node_of(source) or ""
@@ -71,18 +76,32 @@ def _hostname(pod_name: str) -> str:
     return pod_name.replace(".", "-")[:63].rstrip("-")
 
 
-def kept_annotations(source: Obj) -> dict[str, str]:
+def kept_annotations(source: Obj, mode: Mode) -> dict[str, str]:
     """The source's annotations that are as true of the target."""
-    return {
+    kept = {
         key: value
         for key, value in predicates.annotations_of(source).items()
         if not key.startswith(_OWN_PREFIX) and not key.startswith(_ABOUT_ONE_POD)
     }
+    if mode == "twin":
+        kept.pop(_LAST_APPLIED, None)  # it is about a pod of another name
+    if kept.get(DELETION_COST) == LOWEST_COST:
+        kept.pop(DELETION_COST)  # ours, from the hand-over of a run that did not come to its end
+    return kept
 
 
 def final_labels(source: Obj) -> dict[str, str]:
     """The labels that the target carries in the end: the source's."""
-    return {k: v for k, v in predicates.labels_of(source).items() if not k.startswith(_OWN_PREFIX)}
+    return without_ours(predicates.labels_of(source))
+
+
+def without_ours(labels: Mapping[str, str]) -> dict[str, str]:
+    return {k: v for k, v in labels.items() if not k.startswith(_OWN_PREFIX)}
+
+
+def final_finalizers(source: Obj) -> list[str]:
+    """Finalizers that a twin gets with its labels; before, they would keep one that is taken back."""
+    return [str(f) for f in predicates.metadata(source).get("finalizers") or []]
 
 
 def for_dry_run(manifest: Obj, run: str) -> JsonDict:

@@ -68,14 +68,19 @@ def untolerated(node: Obj, tolerations: Sequence[Obj]) -> list[str]:
 
 
 def _tolerates(toleration: Obj, taint: Obj) -> bool:
+    """For good: one that ends (``tolerationSeconds``) would have the pod deleted a while after its move."""
     if toleration.get("effect") not in (None, "", taint.get("effect")):
         return False
-    key = toleration.get("key")
+    if taint.get("effect") == "NoExecute" and toleration.get("tolerationSeconds") is not None:
+        return False
+    operator, key = toleration.get("operator") or "Equal", toleration.get("key")
     if key in (None, ""):
-        return toleration.get("operator") == "Exists"
+        return bool(operator == "Exists")
     if key != taint.get("key"):
         return False
-    return toleration.get("operator") == "Exists" or (toleration.get("value") or "") == (taint.get("value") or "")
+    return bool(
+        operator == "Exists" or (operator == "Equal" and (toleration.get("value") or "") == (taint.get("value") or ""))
+    )
 
 
 def excluded(spec: Obj, node: Obj) -> str:

@@ -17,12 +17,17 @@ HANDLER = "podferry"
 
 ARRIVAL = "podferry.live/arrival"
 MOVED_FROM = "podferry.live/moved-from"
+OWNER_AWAY = "podferry.live/owner-away"
+"""On the pod of a StatefulSet while that is away: which run has taken it, and all that is needed to make it again."""
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+LOWEST_COST = "-2147483647"
+"""What a source gets when its ReplicaSet is to give it up."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """One request to move a pod. ``pod`` is a name, ``deployment/NAME``, ``replicaset/NAME`` or a label selector."""
+    """One request to move a pod. ``pod`` is a name, ``deployment/NAME``, ``replicaset/NAME``,
+    ``statefulset/NAME`` or a label selector."""
 
     pod: str
     target: str

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .._kube import predicates
+from . import rollout, statefulset
 from .options import MOVED_FROM, NameMode
 from .refusals import Refusal, refuse
+from .selectors import selector_matches
 
 Obj = Mapping[str, Any]
 Mode = Literal["twin", "successor"]
@@ -21,6 +23,12 @@ Mode = Literal["twin", "successor"]
 _TWIN_NAME = re.compile(r"-m[0-9a-f]{4}$")
 _LONGEST = 63  # a pod's name becomes its host name; longer ones would be cut there
 _MIRROR = "kubernetes.io/config.mirror"
+_TEMPLATE_HASH = "pod-template-hash"
+_NEVER = {"Job": "owner_job", "DaemonSet": "owner_daemonset"}
+#: API groups of the kinds that are known here.
+_GROUPS = {
+    "Node": "", "Job": "batch", "DaemonSet": "apps", "StatefulSet": "apps", "ReplicaSet": "apps", "Deployment": "apps",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,82 +37,115 @@ class OwnerChain:
 
     replicaset: Obj | None = None
     deployment: Obj | None = None
+    statefulset: Obj | None = None
 
     @property
     def label(self) -> str:
-        for kind, obj in (("Deployment", self.deployment), ("ReplicaSet", self.replicaset)):
-            if obj is not None:
-                return f"{kind} {predicates.name_of(obj)}"
-        return "nobody"
+        named = self.named
+        return " ".join(named[0]) if named else "nobody"
+
+    @property
+    def named(self) -> list[tuple[str, str]]:
+        """(kind, name) from the top down."""
+        chain = (("Deployment", self.deployment), ("ReplicaSet", self.replicaset), ("StatefulSet", self.statefulset))
+        return [(kind, predicates.name_of(obj)) for kind, obj in chain if obj is not None]
 
 
-def check_owner(pod: Obj, chain: OwnerChain) -> list[Refusal]:
-    """Nobody, or a ReplicaSet that stands still (by itself or under a Deployment)."""
-    annotations = predicates.annotations_of(pod)
-    if _MIRROR in annotations:
+def check_owner(pod: Obj, chain: OwnerChain, siblings: Sequence[Obj] = ()) -> list[Refusal]:
+    """Nobody, a ReplicaSet (by itself or under a Deployment) or a StatefulSet that stands still.
+
+    ``siblings``: the pods of the namespace.
+    """
+    if _MIRROR in predicates.annotations_of(pod):
         return [refuse("static_pod", "The pod is the mirror of a static pod.")]
     references = predicates.metadata(pod).get("ownerReferences") or []
     if not references:
-        return []
+        return statefulset.check_orphan(pod)
     owner = predicates.controller_of(pod)
+    kinds = " and ".join(f"{r.get('kind')} {r.get('name')}" for r in references)
+    if len(references) > 1:
+        return [refuse("owners_several", f"The pod belongs to {kinds}.")]
     if owner is None:
-        kinds = ", ".join(f"{r.get('kind')} {r.get('name')}" for r in references)
         return [refuse("owner", f"The pod belongs to {kinds} without a controller.")]
-    if owner.get("kind") == "Node":
+    kind = _known_kind(owner)
+    if kind == "StatefulSet":
+        return statefulset.check(pod, chain.statefulset, owner)
+    if kind == "ReplicaSet":
+        return _check_replicaset(pod, owner, chain, siblings)
+    if kind == "Node":
         return [refuse("static_pod", "The pod belongs to its node.")]
-    if owner.get("kind") != "ReplicaSet" or not str(owner.get("apiVersion", "")).startswith("apps/"):
-        return [refuse("owner", f"The pod is owned by {owner.get('kind')} {owner.get('name')}.")]
+    if kind in _NEVER:
+        return [refuse(_NEVER[kind], f"The pod belongs to {kind} {owner.get('name')}.")]
+    group = str(owner.get("apiVersion") or "").rpartition("/")[0]
+    return [
+        refuse("owner", f"The pod is owned by {owner.get('kind')} {owner.get('name')} of {group or 'the core API'}.")
+    ]
+
+
+def _known_kind(owner: Obj) -> str:
+    """The owner's kind when it is Kubernetes' own of that name; an operator may have a StatefulSet of its own group."""
+    group = str(owner.get("apiVersion") or "").rpartition("/")[0]
+    kind = str(owner.get("kind"))
+    return kind if _GROUPS.get(kind) == group else ""
+
+
+def _check_replicaset(pod: Obj, owner: Obj, chain: OwnerChain, siblings: Sequence[Obj]) -> list[Refusal]:
     replicaset = chain.replicaset
     if replicaset is None or predicates.uid_of(replicaset) != owner.get("uid") or predicates.terminating(replicaset):
         return [refuse("owner_gone", f"ReplicaSet {owner.get('name')} does not exist any more.")]
-    above = predicates.controller_of(replicaset)
-    if above is not None and (
-        above.get("kind") != "Deployment" or not str(above.get("apiVersion", "")).startswith("apps/")
-    ):
-        return [refuse("owner", f"The pod's ReplicaSet is owned by {above.get('kind')} {above.get('name')}.")]
-    return _check_stable(pod, replicaset)
+    above = predicates.metadata(replicaset).get("ownerReferences") or []
+    if [r for r in above if _known_kind(r) != "Deployment"]:
+        kinds = " and ".join(f"{r.get('kind')} {r.get('name')}" for r in above)
+        return [refuse("owner", f"The pod's ReplicaSet is owned by {kinds}.")]
+    if above and chain.deployment is None:
+        return [refuse("owner_gone", f"Deployment {above[0].get('name')} does not exist any more.")]
+    return rollout.check(pod, replicaset, chain.deployment, siblings)
 
 
-def _check_stable(pod: Obj, replicaset: Obj) -> list[Refusal]:
-    name = predicates.name_of(replicaset)
-    wanted = int((replicaset.get("spec") or {}).get("replicas", 1) or 0)
-    there = int((replicaset.get("status") or {}).get("replicas", 0) or 0)
-    if wanted == 0 or wanted != there:
-        return [refuse("owner_not_stable", f"ReplicaSet {name} wants {wanted} pods and has {there}.")]
-    if not selector_matches((replicaset.get("spec") or {}).get("selector") or {}, predicates.labels_of(pod)):
-        return [refuse("owner_not_stable", f"The pod does not match the selector of ReplicaSet {name}.")]
-    return []
+def may_settle(refusals: Sequence[Refusal]) -> bool:
+    """Is one of these a state that passes by itself, mostly within seconds?"""
+    return any(r.code in ("owner_not_stable", "deletion_cost") for r in refusals)
 
 
-def selector_matches(selector: Obj, labels: Mapping[str, str]) -> bool:
-    """A label selector with matchLabels and matchExpressions; an empty one matches nothing here."""
-    wanted = selector.get("matchLabels") or {}
-    expressions = selector.get("matchExpressions") or []
-    if not wanted and not expressions:
-        return False
-    if any(labels.get(k) != v for k, v in wanted.items()):
-        return False
-    for expression in expressions:
-        key, operator, values = str(expression.get("key")), expression.get("operator"), expression.get("values") or []
-        present = key in labels
-        ok = {
-            "In": present and labels.get(key) in values,
-            "NotIn": not present or labels.get(key) not in values,
-            "Exists": present,
-            "DoesNotExist": not present,
-        }.get(str(operator), False)
-        if not ok:
-            return False
-    return True
-
-
-def decide_mode(name: NameMode, owned: bool) -> tuple[Mode, list[Refusal]]:
-    """``auto`` keeps the name of a pod that nobody owns (its name is its identity), and gives others a new one."""
-    if name == "keep" and owned:
+def decide_mode(name: NameMode, pod: Obj) -> tuple[Mode, list[Refusal]]:
+    """``auto`` keeps the name of a pod whose name is its identity (nobody's, a StatefulSet's), and gives others a new one."""
+    owner = predicates.controller_of(pod)
+    if owner is not None and _known_kind(owner) == "StatefulSet":
+        if name == "new":
+            return "successor", [
+                refuse("new_with_statefulset", "The pod belongs to a StatefulSet, and name=new was asked for.")
+            ]
+        return "successor", []
+    if name == "keep" and owner is not None:
         return "twin", [refuse("keep_with_replicaset", "The pod belongs to a ReplicaSet, and name=keep was asked for.")]
-    if name == "new" or owned:
+    if name == "new" or owner is not None:
         return "twin", []
     return "successor", []
+
+
+def early_labels(pod: Obj, chain: OwnerChain) -> dict[str, str] | None:
+    """Labels that a twin with readiness gates gets before it is Ready; None: it has no way to become Ready.
+
+    The gate's controller mostly finds pods as a Service does, by their labels, and the final ones must wait until the
+    twin is Ready. A Deployment's Service does not know the pod-template-hash, its ReplicaSet does.
+    """
+    if chain.replicaset is None:
+        return None
+    selector = (chain.replicaset.get("spec") or {}).get("selector")
+    labels = {k: v for k, v in predicates.labels_of(pod).items() if k != _TEMPLATE_HASH}
+    return None if selector_matches(selector, labels) else labels
+
+
+def check_gates(pod: Obj, mode: Mode, chain: OwnerChain) -> list[Refusal]:
+    """Readiness gates: somebody else's word must come for the target as it came for the source."""
+    gates = readiness_gates(pod)
+    if not gates or mode == "successor" or early_labels(pod, chain) is not None:
+        return []
+    return [refuse("readiness_gates", f"The pod has the readiness gates {', '.join(gates)}, and would move as a twin.")]
+
+
+def readiness_gates(pod: Obj) -> list[str]:
+    return [str(g.get("conditionType")) for g in (pod.get("spec") or {}).get("readinessGates") or []]
 
 
 def check_finalizers(pod: Obj, mode: Mode) -> list[Refusal]:

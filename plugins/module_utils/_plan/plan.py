@@ -14,7 +14,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .._kube import predicates
-from . import budgets, compatibility, estimate, manifest, nodes, owners, podspec, workload
+from . import (
+    budgets,
+    compatibility,
+    disruption,
+    estimate,
+    manifest,
+    nodes,
+    owners,
+    podspec,
+    rollout,
+    statefulset,
+    topology,
+    workload,
+)
 from .facts import NodeFacts, PodInspection
 from .options import HANDLER, MOVED_FROM, Options
 from .refusals import Refusal, ordered, refuse
@@ -48,6 +61,15 @@ class Snapshot:
     elsewhere: Sequence[str] = ()
     """Other namespaces with a pod of this name."""
     chain: owners.OwnerChain = field(default_factory=owners.OwnerChain)
+    siblings: Sequence[Obj] = ()
+    """The pods of the namespace."""
+    budgets: Sequence[Obj] = ()
+    """The PodDisruptionBudgets of the namespace."""
+    autoscalers: Sequence[Obj] = ()
+    """The HorizontalPodAutoscalers of the namespace."""
+    neighbours: topology.Neighbours = field(default_factory=topology.Neighbours)
+    owner_dry_run_error: str | None = None
+    """Why the API would not take the StatefulSet back."""
     source_node: Obj | None = None
     target_node: Obj | None = None
     target_read: bool = True
@@ -88,6 +110,11 @@ class Plan:
     mode: owners.Mode | None = None
     owner: str = ""
     owner_uid: str | None = None
+    statefulset: Mapping[str, Any] | None = None
+    """What to create again when the pod has moved; its present object has ``owner_uid``."""
+    early_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that a twin gets before it is Ready, because its readiness gates need them."""
+    final_finalizers: tuple[str, ...] = ()
     tcp: str = "close"
     need_bytes: int = 0
     stage_bytes: int = 0
@@ -157,11 +184,16 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
 
     refusals = _pod_refusals(pod)
     refusals += podspec.check_spec(pod, snapshot.claims)
-    refusals += owners.check_owner(pod, snapshot.chain)
+    refusals += owners.check_owner(pod, snapshot.chain, snapshot.siblings)
     owner = predicates.controller_of(pod)
-    mode, mode_refusals = owners.decide_mode(options.name, owner is not None)
+    mode, mode_refusals = owners.decide_mode(options.name, pod)
     refusals += mode_refusals
     refusals += owners.check_finalizers(pod, mode)
+    refusals += owners.check_gates(pod, mode, snapshot.chain)
+    scaling, warnings = rollout.check_autoscalers(snapshot.chain.named, snapshot.autoscalers)
+    refusals += scaling
+    if mode == "successor":
+        refusals += disruption.check_budgets(pod, snapshot.budgets)
     refusals += _cluster_refusals(pod, source, snapshot, options)
     refusals += _node_refusals(pod, source, snapshot, options, twin=mode == "twin")
 
@@ -170,9 +202,14 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
         name = owners.twin_name(name, snapshot.run, MOVED_FROM in predicates.annotations_of(pod))
     if snapshot.name_holder is not None and mode == "twin":
         refusals.append(refuse("name_taken", f"A pod {options.namespace}/{name} exists already."))
-    warnings: list[str] = []
     refusals += _dry_run(snapshot, mode, warnings)
     warnings += _warnings(pod, mode, snapshot.inspection, options)
+    target_pod = manifest.build(pod, mode=mode, name=name, target_node=options.target, run=snapshot.run)
+    kept: Mapping[str, Any] | None = None
+    if snapshot.chain.statefulset is not None:
+        kept = statefulset.restorable(snapshot.chain.statefulset)
+        refusals += statefulset.check_size(predicates.name_of(kept), kept, target_pod)
+        warnings += statefulset.warnings(snapshot.chain.statefulset)
 
     inspection = snapshot.inspection
     need = budgets.need_bytes(inspection, options) if inspection else 0
@@ -189,8 +226,11 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
         memory_bytes=inspection.memory_bytes if inspection else 0,
         expected_freeze_s=estimate.freeze_s(inspection.need_bytes, len(inspection.containers)) if inspection else None,
         connections_closed=inspection.established if inspection else 0,
-        manifest=manifest.build(pod, mode=mode, name=name, target_node=options.target, run=snapshot.run),
+        statefulset=kept,
+        early_labels=_early_labels(pod, mode, snapshot.chain),
+        manifest=target_pod,
         final_labels=manifest.final_labels(pod),
+        final_finalizers=tuple(manifest.final_finalizers(pod)) if mode == "twin" else (),
         deadlines=estimate.deadlines(
             need,
             runtime_request_timeout_s=timeout,
@@ -255,6 +295,9 @@ def _cluster_refusals(pod: Obj, source: str, snapshot: Snapshot, options: Option
     found = nodes.check_target_node(pod, snapshot.target_node, options.target)
     if snapshot.target_node is not None:
         found += nodes.check_capacity(pod, snapshot.target_node, snapshot.pods_on_target)
+        found += topology.check_topology(
+            pod, snapshot.source_node, snapshot.target_node, snapshot.neighbours, snapshot.pods_on_target
+        )
     if source and snapshot.source_node is not None and not predicates.node_ready(snapshot.source_node):
         found.append(refuse("source_not_ready", f"Node {source} is not Ready."))
     found += nodes.check_runtime_class(snapshot.runtime_class, HANDLER)
@@ -306,14 +349,25 @@ def _node_refusals(pod: Obj, source: str, snapshot: Snapshot, options: Options, 
 
 
 def _dry_run(snapshot: Snapshot, mode: owners.Mode, warnings: list[str]) -> list[Refusal]:
+    found: list[Refusal] = []
+    if snapshot.owner_dry_run_error is not None:
+        found.append(
+            refuse("admission", f"The API would not take the StatefulSet back: {snapshot.owner_dry_run_error}")
+        )
     error = snapshot.dry_run_error
     if error is None:
-        return []
+        return found
     if mode == "successor" and "exceeded quota" in error:
         # The trial counts beside the source, which a successor replaces.
         warnings.append(f"The quota leaves no room for a second pod; a successor takes the source's place: {error}")
-        return []
-    return [refuse("admission", f"The API refuses the target pod: {error}")]
+        return found
+    return [*found, refuse("admission", f"The API refuses the target pod: {error}")]
+
+
+def _early_labels(pod: Obj, mode: owners.Mode, chain: owners.OwnerChain) -> Mapping[str, str]:
+    if mode != "twin" or not owners.readiness_gates(pod):
+        return {}
+    return manifest.without_ours(owners.early_labels(pod, chain) or {})
 
 
 def _warnings(pod: Obj, mode: owners.Mode, inspection: PodInspection | None, options: Options) -> list[str]:
@@ -326,4 +380,10 @@ def _warnings(pod: Obj, mode: owners.Mode, inspection: PodInspection | None, opt
             )
     if mode == "successor":
         found.append("The pod keeps its name: one DELETE and one POST fall into the freeze.")
+    gates = owners.readiness_gates(pod)
+    if gates:
+        found.append(
+            f"The pod has the readiness gates {', '.join(gates)}: whoever sets them must set them on the moved pod as well. "
+            "It is waited for until ready_timeout; then the run ends unfinished, and a later one goes on."
+        )
     return found

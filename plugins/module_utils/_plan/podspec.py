@@ -33,6 +33,7 @@ _POD_ACCEPTED = frozenset(
         "preemptionPolicy",
         "priority",
         "priorityClassName",
+        "readinessGates",
         "restartPolicy",
         "schedulerName",
         "securityContext",

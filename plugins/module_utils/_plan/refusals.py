@@ -58,6 +58,14 @@ CATALOGUE: dict[str, Kind] = {
     "target_capacity": Kind(
         "The target cannot hold the pod's resource requests.", "Free resources there, or choose another node."
     ),
+    "target_pod_affinity": Kind(
+        "Pods on the target exclude the pod, or those that it must be with are not there (required pod affinity or anti-affinity).",
+        "Choose another node, or make the rule a preference in the template and roll it out first.",
+    ),
+    "target_topology_spread": Kind(
+        "On the target the pods would be spread more unevenly than a constraint with DoNotSchedule allows.",
+        "Choose another node, or use ScheduleAnyway in the template and roll it out first.",
+    ),
     "source_not_ready": Kind(
         "The source node is not Ready.", "Bring the node back: without its kubelet the pod's end cannot be seen."
     ),
@@ -82,20 +90,67 @@ CATALOGUE: dict[str, Kind] = {
     ),
     # -- owners and names
     "owner": Kind(
-        "The pod's owner has no tested way to change pods yet.",
-        "Pods owned by nobody or by a ReplicaSet (also through a Deployment) can move. Recreate the pod on the other node instead.",
-        planned=True,
+        "The pod's owner is of a kind that podferry does not know (mostly an operator's own).",
+        "Use what the operator offers, or recreate the pod on the other node. Pods of nobody, a ReplicaSet, a Deployment or a StatefulSet can move.",
+    ),
+    "owners_several": Kind(
+        "The pod has more than one owner.", "Let the pod have one owner: only its controller adopts the moved pod."
+    ),
+    "owner_job": Kind(
+        "A Job (also one of a CronJob) would count the moved pod as failed and start another.",
+        "Let the Job finish, or suspend it and run it on the other node.",
+    ),
+    "owner_daemonset": Kind(
+        "A DaemonSet has one pod for each node: there is nothing to move.",
+        "Nothing to do: the DaemonSet starts its own pod on the target, if it wants one there.",
     ),
     "owner_gone": Kind(
-        "The pod's owner does not exist any more.", "Wait for the garbage collector, which will delete the pod."
+        "The pod's owner does not exist any more, or is being deleted.",
+        "Wait for the garbage collector, which will delete the pod.",
     ),
     "owner_not_stable": Kind(
-        "The pod's ReplicaSet is being scaled or rolled out, or the pod does not match its selector.",
+        "The pod's owner is being scaled or rolled out, one of its other pods is not Ready, or it does not select the pod (waited for, 15 s).",
         "Wait for 'kubectl rollout status', then run again.",
+    ),
+    "deletion_cost": Kind(
+        "A pod of the ReplicaSet has a deletion cost as low as the one that makes it give up the source.",
+        "Raise its annotation controller.kubernetes.io/pod-deletion-cost above -2147483647; if another migration has set it, wait for its end.",
     ),
     "keep_with_replicaset": Kind(
         "A pod of a ReplicaSet cannot keep its name.",
         "Use name=new or name=auto: deleting the source first would make the ReplicaSet start a fresh pod.",
+    ),
+    "new_with_statefulset": Kind(
+        "A pod of a StatefulSet must keep its name.",
+        "Use name=keep or name=auto: its name is its identity and its ordinal.",
+    ),
+    "statefulset_away": Kind(
+        "The pod's StatefulSet is not there: a run that moves one of its pods has taken it away for that time, or somebody has deleted it.",
+        "Wait for that run, or run it again if it was broken off (docs/failures.md has the way by hand). If the pod shall stay without one, remove its label statefulset.kubernetes.io/pod-name.",
+    ),
+    "statefulset_revision": Kind(
+        "Not all pods of the StatefulSet are of its last revision: created again, it would replace the others.",
+        "Finish the rolling update: set the partition to 0, or delete the old pods one by one with OnDelete.",
+    ),
+    "statefulset_claims": Kind(
+        "The StatefulSet's volume claims are deleted with it (persistentVolumeClaimRetentionPolicy.whenDeleted: Delete), and it is deleted for the move.",
+        "Set whenDeleted to Retain: kubectl patch does it without a restart.",
+    ),
+    "statefulset_finalizers": Kind(
+        "A finalizer keeps the StatefulSet's name after its deletion, and so it cannot be created again.",
+        "Let the finalizer's owner remove it first.",
+    ),
+    "statefulset_size": Kind(
+        "The StatefulSet is too large to be kept in the journals of a run.",
+        "Make it smaller: mostly the annotation kubectl.kubernetes.io/last-applied-configuration, or long scripts in its template.",
+    ),
+    "disruption_budget": Kind(
+        "A PodDisruptionBudget allows no disruption now, and a pod that keeps its name is away for the time of its freeze.",
+        "Wait until the budget's other pods are healthy, or give it room.",
+    ),
+    "readiness_gates": Kind(
+        "The pod's readiness gates wait for a controller that finds the target by labels, which it gets when it is Ready.",
+        "Use name=keep for a pod of nobody; let a ReplicaSet belong to a Deployment, whose pod-template-hash tells its pods from a Service's.",
     ),
     "static_pod": Kind("A static pod belongs to its node's kubelet.", "Move its manifest file instead."),
     "finalizers": Kind(

@@ -42,6 +42,9 @@ def summary(report: Report) -> list[str]:
         for refusal in report.refusals:
             planned = " (planned)" if refusal["planned"] else ""
             lines += [f"  {refusal['code']}{planned}: {refusal['reason']}", f"    {refusal['remedy']}"]
+    elif report.outcome == "in_doubt" and report.error is not None and report.error.type == "owner_away":
+        lines = [f"{title}: the pod runs, but its {report.owner} is NOT THERE until this is resolved"]
+        lines += [f"  {way}" for way in report.ways_out]
     elif report.outcome == "in_doubt":
         lines = [f"{title}: IN DOUBT; the source on {report.source.node} stays frozen until this is resolved"]
         lines += [f"  {way}" for way in report.ways_out]

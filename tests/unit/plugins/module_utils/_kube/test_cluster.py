@@ -195,3 +195,41 @@ def test_the_replicaset_owns_what_it_adopted() -> None:
     source = next(e for e in entries if e["label"] == "set pod-deletion-cost on source B")["body"]
     assert predicates.owned_by(source, "92c37636-0bf3-41eb-901c-e3cb1447910b")
     assert not predicates.owned_by(source, "another")
+
+
+def test_a_statefulset_is_orphaned_as_recorded_and_only_in_the_version_that_was_seen() -> None:
+    recorded = json.loads((FACTS / "statefulset_orphan.json").read_text())
+    wanted = next(e for e in recorded if e["label"] == "delete statefulset, orphan its pods")["request"]
+    rest = Rest([{}])
+    cluster(rest).orphan_statefulset("default", "st", uid="u1", resource_version="7")
+    method, path, _query, body = rest.requests[0]
+    assert body is not None
+    assert (method, path) == (wanted["method"], wanted["path"])
+    assert body == {**wanted["body"], "preconditions": {"uid": "u1", "resourceVersion": "7"}}
+
+
+@pytest.mark.parametrize("status", [404, 409])
+def test_another_statefulset_is_said_not_swallowed(status: int) -> None:
+    with pytest.raises(KubeError):
+        cluster(Rest([KubeError(status, "x", "x")])).orphan_statefulset("default", "st", uid="u", resource_version="7")
+
+
+def test_a_statefulset_is_created_where_it_was_recorded_and_tried_by_the_server() -> None:
+    rest = Rest([{}])
+    cluster(rest).create_statefulset("default", {"kind": "StatefulSet"}, dry_run=True)
+    method, path, query, _body = rest.requests[0]
+    assert query is not None
+    assert (method, path, query["dryRun"]) == ("POST", "/apis/apps/v1/namespaces/default/statefulsets", "All")
+
+
+def test_kinds_that_the_api_does_not_serve_have_no_objects() -> None:
+    assert cluster(Rest([None])).list_autoscalers("default") == []
+    assert cluster(Rest([{"items": [{"kind": "x"}]}])).list_budgets("default") == [{"kind": "x"}]
+    with pytest.raises(KubeError):
+        cluster(Rest([KubeError(403, "Forbidden", "no")])).list_nodes()
+
+
+def test_finalizers_are_set_as_a_whole() -> None:
+    rest = Rest([{}])
+    cluster(rest).patch_pod("default", "counter", labels={"a": "b"}, finalizers=["x/y"])
+    assert rest.requests[0][3] == {"metadata": {"labels": {"a": "b"}, "finalizers": ["x/y"]}}

@@ -12,6 +12,7 @@ from ansible_collections.podferry.live.plugins.module_utils._common.errors impor
 from ansible_collections.podferry.live.plugins.module_utils._kube import predicates
 from ansible_collections.podferry.live.plugins.module_utils._migrate.migration import Migration
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import ARRIVAL, MOVED_FROM, Options
+from ansible_collections.podferry.live.plugins.module_utils._plan.statefulset import restorable
 from ansible_collections.podferry.live.plugins.module_utils._report.record import Report
 from doubles.world import Killed, Recorder, World
 
@@ -21,8 +22,15 @@ def move(world: World, reporter: Any = None, **options: Any) -> Report:
     return Migration(chosen, world.tools(reporter)).move()[1]
 
 
+KINDS: dict[str, dict[str, bool]] = {
+    "successor": {},
+    "twin": {"replicaset": True},
+    "statefulset": {"statefulset": True},
+}
+
+
 def the_pod(world: World) -> dict[str, Any]:
-    (pod,) = world.pods.values()
+    (pod,) = (p for name, p in world.pods.items() if name != "web-0")
     return pod
 
 
@@ -34,6 +42,14 @@ def clean(world: World) -> None:
     assert not [k for k in predicates.labels_of(pod) if k.startswith("podferry.live/")]
     assert sorted([world.source == "running", world.target == "running"]) == [False, True]
     assert predicates.ready(pod)
+    if world.wanted is not None:
+        owner = world.statefulset
+        assert owner is not None, "the StatefulSet is gone"
+        assert restorable(owner) == world.wanted
+        assert all(predicates.owned_by(p, owner["metadata"]["uid"]) for p in world.pods.values())
+        assert sorted(world.pods) == ["web-0", "web-1"]
+        assert predicates.node_of(world.pods["web-0"]) == "node-a"
+        assert world.statefulsets_made == world.statefulsets_deleted
 
 
 # -- good ways --------------------------------------------------------------------------------------------------------
@@ -55,7 +71,7 @@ def test_successor() -> None:
     for name in ("preflight", "prepare", "arm", "freeze", "commit", "change over", "restore", "ready", "clean up"):
         assert name in names
     assert recorder.progressed
-    assert world.events == ["MigrationStarted", "Migrated"]
+    assert world.events == ["MigrationStarted", "MigrationSwitchover", "Migrated"]
 
 
 def test_order_of_a_successor() -> None:
@@ -192,10 +208,10 @@ def ferry_args(role: str) -> dict[str, Any]:
 # -- failures before the commit: the source runs on -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("replicaset", [False, True], ids=["successor", "twin"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("outcome", ["aborted", "died"])
-def test_undone(replicaset: bool, outcome: str) -> None:
-    world = World(replicaset=replicaset)
+def test_undone(kind: str, outcome: str) -> None:
+    world = World(**KINDS[kind])
     world.behaviour.outcome = outcome
     report = move(world)
     assert report.outcome == "undone"
@@ -206,9 +222,9 @@ def test_undone(replicaset: bool, outcome: str) -> None:
     assert world.events[-1] == "MigrationFailed"
 
 
-@pytest.mark.parametrize("replicaset", [False, True], ids=["successor", "twin"])
-def test_cancel_in_the_freeze(replicaset: bool) -> None:
-    world = World(replicaset=replicaset)
+@pytest.mark.parametrize("kind", KINDS)
+def test_cancel_in_the_freeze(kind: str) -> None:
+    world = World(**KINDS[kind])
     world.behaviour.outcome = "cancel_midway"
     report = move(world)
     assert report.outcome == "cancelled"
@@ -216,9 +232,9 @@ def test_cancel_in_the_freeze(replicaset: bool) -> None:
     assert world.source == "running"
 
 
-@pytest.mark.parametrize("replicaset", [False, True], ids=["successor", "twin"])
-def test_cancel_before_the_freeze(replicaset: bool) -> None:
-    world = World(replicaset=replicaset)
+@pytest.mark.parametrize("kind", KINDS)
+def test_cancel_before_the_freeze(kind: str) -> None:
+    world = World(**KINDS[kind])
     world.interrupt.set()
     assert move(world).outcome == "cancelled"
     clean(world)
@@ -349,15 +365,18 @@ def test_context_lost_by_the_nodes() -> None:
 
 FAULTS = ("killed", "killed_after", "lost_before", "lost_after", "error")
 #: More than any run makes; a test at the end sees to that.
-MOST_CALLS = 46
+MOST_CALLS = 62
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("replicaset", [False, True], ids=["successor", "twin"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("at", range(1, MOST_CALLS))
-def test_one_fault_anywhere_then_run_again(at: int, replicaset: bool, fault: str) -> None:
-    """Whatever one call does, the world never has two copies, and running the play again brings it to a clean end."""
-    world = World(replicaset=replicaset)
+def test_one_fault_anywhere_then_run_again(at: int, kind: str, fault: str) -> None:
+    """Whatever one call does, the world never has two copies, and running the play again brings it to a clean end.
+
+    No controller starts a fresh pod in between, and a StatefulSet is there again, once, as its user wrote it.
+    """
+    world = World(**KINDS[kind])
     world.faults = {at: fault}
     outcome = ""
     try:
@@ -366,10 +385,12 @@ def test_one_fault_anywhere_then_run_again(at: int, replicaset: bool, fault: str
         outcome = "killed"
     except PodferryError:  # only before anything was touched
         assert world.source == "running"
-        assert len(world.pods) == 1
+        assert the_pod(world)
     world.check()
     if outcome in ("finished", "undone", "cancelled", "refused"):
         assert (world.source == "running") != (world.target == "running")
+        if world.wanted is not None:
+            assert world.statefulset is not None, f"{outcome}, and the StatefulSet is gone"
     for _attempt in range(3):
         world.revive()
         report = move(world)
@@ -380,18 +401,18 @@ def test_one_fault_anywhere_then_run_again(at: int, replicaset: bool, fault: str
     assert predicates.node_of(the_pod(world)) == "node-b"
 
 
-@pytest.mark.parametrize("replicaset", [False, True])
-def test_the_sweep_above_covers_every_call(replicaset: bool) -> None:
-    world = World(replicaset=replicaset)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_sweep_above_covers_every_call(kind: str) -> None:
+    world = World(**KINDS[kind])
     move(world)
     assert world.calls < MOST_CALLS
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", range(240))
 def test_several_faults_in_several_runs(seed: int) -> None:
     """Faults also while an earlier run is gone on with."""
     chance = random.Random(seed)
-    world = World(replicaset=bool(seed % 2))
+    world = World(**list(KINDS.values())[seed % 3])
     for _attempt in range(4):
         world.faults = {world.calls + chance.randrange(1, MOST_CALLS): chance.choice(FAULTS) for _round in range(3)}
         try:

@@ -100,9 +100,15 @@ def files(size: int) -> PodInspection:
     return PodInspection.parse({**objects.inspection(), "volumes": [{"name": "v", "bytes": size}]})
 
 
-def owned(kind: str = "ReplicaSet", chain: OwnerChain | None = None, **rs: Any) -> Snapshot:
-    owner = {**objects.replicaset(**rs), "kind": kind}
+def owned(kind: str = "ReplicaSet", chain: OwnerChain | None = None, api: str = "apps/v1", **rs: Any) -> Snapshot:
+    owner = {**objects.replicaset(**rs), "kind": kind, "apiVersion": api}
     return snapshot(pod=objects.owned(owner), chain=chain or OwnerChain(owner))
+
+
+def in_set(change: dict[str, Any] | None = None, pod: dict[str, Any] | None = None, **more: Any) -> Snapshot:
+    """A pod of a StatefulSet, which is changed."""
+    owner = objects.statefulset(change=change)
+    return snapshot(**{"pod": objects.ordinal(owner, 1, change=pod), "chain": OwnerChain(statefulset=owner), **more})
 
 
 def node_b(change: dict[str, Any]) -> Snapshot:
@@ -131,9 +137,37 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("node_unreachable", snapshot(session_errors={"node-b": "Connection refused"}), OPTIONS),
     ("migration_under_way", snapshot(runs_alive=["Run 1 moves it."]), OPTIONS),
     ("name_taken", snapshot(name_holder=objects.pod("counter-mabcd")), replace(OPTIONS, name="new")),
-    ("owner", owned("Job"), OPTIONS),
-    ("owner", owned("StatefulSet"), OPTIONS),
+    ("owner", owned("Rollout", api="argoproj.io/v1alpha1"), OPTIONS),
+    ("owner", owned("StatefulSet", api="apps.kruise.io/v1beta1"), OPTIONS),
+    ("owner", owned("ReplicationController", api="v1"), OPTIONS),
+    ("owner", in_set({"metadata": {"ownerReferences": [{"kind": "Postgres", "name": "db"}]}}), OPTIONS),
+    ("owners_several", snapshot(pod=objects.pod(change={"metadata": {"ownerReferences": [
+        objects.reference(objects.replicaset()), {"kind": "Thing", "name": "x", "uid": "u"}]}}),
+        chain=OwnerChain(objects.replicaset())), OPTIONS),
+    ("owner_job", owned("Job", api="batch/v1"), OPTIONS),
+    ("owner_daemonset", owned("DaemonSet"), OPTIONS),
     ("owner_gone", owned(chain=OwnerChain()), OPTIONS),
+    ("owner_gone", in_set(chain=OwnerChain()), OPTIONS),
+    ("owner_gone", in_set({"metadata": {"deletionTimestamp": "now"}}), OPTIONS),
+    ("owner_not_stable", in_set({"status": {"replicas": 1, "updatedReplicas": 1}}), OPTIONS),
+    ("owner_not_stable", in_set({"metadata": {"generation": 2}}), OPTIONS),
+    ("deletion_cost", snapshot(pod=objects.owned(objects.replicaset()), chain=OwnerChain(objects.replicaset()), siblings=[
+        objects.merged(objects.owned(objects.replicaset(), "web-1-other"), {"metadata": {"annotations": {
+            "controller.kubernetes.io/pod-deletion-cost": "-2147483648"}}})]), OPTIONS),
+    ("new_with_statefulset", in_set(), replace(OPTIONS, name="new")),
+    ("statefulset_away", in_set(pod={"metadata": {"ownerReferences": None}}, chain=OwnerChain()), OPTIONS),
+    ("statefulset_revision", in_set({"status": {"updateRevision": "web-2", "updatedReplicas": 1}}), OPTIONS),
+    ("statefulset_claims", in_set({"spec": {"volumeClaimTemplates": [{"metadata": {"name": "d"}}],
+        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete"}}}), OPTIONS),
+    ("statefulset_finalizers", in_set({"metadata": {"finalizers": ["x/y"]}}), OPTIONS),
+    ("statefulset_size", in_set({"metadata": {"annotations": {"long": "x" * 65536}}}), OPTIONS),
+    ("disruption_budget", snapshot(budgets=[objects.budget(allowed=0)]), OPTIONS),
+    ("readiness_gates", spec({"readinessGates": [{"conditionType": "lb/ready"}]}), replace(OPTIONS, name="new")),
+    ("admission", in_set(owner_dry_run_error="forbidden"), OPTIONS),
+    ("target_pod_affinity", spec({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "db"}}}]}}}), OPTIONS),
+    ("target_topology_spread", spec({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone",
+        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "counter"}}}]}), OPTIONS),
     ("owner_not_stable", owned(chain=OwnerChain(objects.merged(objects.replicaset(), {"status": {"replicas": 2}}))), OPTIONS),
     ("keep_with_replicaset", owned(), replace(OPTIONS, name="keep")),
     ("static_pod", snapshot(pod=objects.pod(change={"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}})), OPTIONS),
@@ -267,8 +301,7 @@ def test_a_plain_pod_moves() -> None:
 
 def test_a_pod_of_a_deployment_gets_a_twin() -> None:
     rs = objects.replicaset(deployment="web")
-    deployment = {"metadata": {"name": "web", "uid": "uid-d"}}
-    result = plan(snapshot(pod=objects.owned(rs), chain=OwnerChain(rs, deployment)), OPTIONS)
+    result = plan(snapshot(pod=objects.owned(rs), chain=OwnerChain(rs, objects.deployment())), OPTIONS)
     assert (result.decision, result.mode, result.owner) == ("move", "twin", "Deployment web")
     assert result.target_pod == "web-1-abcde-mabcd"
     assert result.owner_uid == "uid-rs-web-1"
@@ -375,7 +408,8 @@ def test_accepted_container_features(fields: dict[str, Any]) -> None:
         {"affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}},
         {"runtimeClassName": "podferry"},
         {"hostUsers": True, "hostNetwork": False, "shareProcessNamespace": False},
-        {"topologySpreadConstraints": [{"maxSkew": 1}]},
+        {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "x", "whenUnsatisfiable": "ScheduleAnyway"}]},
+        {"readinessGates": [{"conditionType": "lb/ready"}]},
         {"imagePullSecrets": [{"name": "x"}], "priorityClassName": "high"},
         {"volumes": [{"name": "v", "configMap": {"name": "x"}}, {"name": "w", "secret": {"secretName": "y"}}]},
     ],
