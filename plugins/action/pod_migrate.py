@@ -44,6 +44,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "namespace": {"type": "str"},
     "name": {"type": "str", "choices": ["auto", "keep", "new"], "default": "auto"},
     "tcp": {"type": "str", "choices": ["close", "refuse"], "default": "close"},
+    "source_policy": {"type": "str", "choices": ["freeze", "keep_running"], "default": "freeze"},
     "report": {"type": "path"},
     "ready_timeout": {"type": "int", "default": 300},
     **KUBE_ARGUMENTS,
@@ -95,6 +96,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             namespace=arguments["namespace"] or context_namespace(AuthOptions.from_params(arguments, os.environ)),
             name=arguments["name"],
             tcp=arguments["tcp"],
+            source_policy=arguments["source_policy"],
         )
 
     def _tools(self, arguments: dict[str, Any], task_vars: dict[str, Any], screen: Screen) -> Tools:

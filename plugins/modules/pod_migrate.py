@@ -79,6 +79,15 @@ options:
     type: str
     choices: [close, refuse]
     default: close
+  source_policy:
+    description:
+      - What becomes of the source.
+      - With V(freeze) it stands still from the freeze on and ends when the target is ready.
+      - With V(keep_running) it runs on as soon as it is dumped, and a copy of it runs on the target, under a name of its own, with none
+        of its labels and without an owner. Source and copy go apart from RV(report.diverged_at) on. Each run makes another copy.
+    type: str
+    choices: [freeze, keep_running]
+    default: freeze
   report:
     description:
       - Path on the controller for the record of the migration as JSON, readable by its owner only. Not written in check mode.

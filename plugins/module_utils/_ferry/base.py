@@ -19,7 +19,9 @@ from .journal import Journal
 from .link import Link
 from .paths import RunPaths, valid_name
 
-Mode = t.Literal["twin", "successor", "undo"]
+Mode = t.Literal["twin", "copy", "successor", "undo"]
+BESIDE = ("twin", "copy")
+"""Modes in which the target pod stands beside the source: it is there before the freeze, and its restore decides."""
 
 
 def roster(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

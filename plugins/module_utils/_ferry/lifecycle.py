@@ -104,6 +104,8 @@ def thaw_source(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> None:
     journal = Journal.load(place)
     if proof.get("target_record") != "aborted":
         raise StateConflict("the source is thawed only on the proof that the target's record is aborted")
+    if journal.state == "copied":
+        return  # it runs
     if journal.state not in ("in_doubt", "go_given", "relinquished", "aborted"):
         raise StateConflict(f"the source of run {place.run} is {journal.state}: it cannot be thawed")
     if journal.state != "aborted":  # that was written after the thaw: what stands now stands for another run

@@ -32,7 +32,7 @@ from .._runtime import oci, procfs, quota, versions, volumes
 from .._runtime.inspect import established_connections, foreign_processes
 from .._runtime.process import Runner
 from . import deadman, held, logs, thaw, tls, tree
-from .base import Ferry, roster
+from .base import BESIDE, Ferry, roster
 from .control import Message, Peer, Server
 from .link import Link, clock_offset
 from .paths import VOLUMES, RunPaths
@@ -55,7 +55,7 @@ class SourceFerry(Ferry):
     def __init__(self, paths: RunPaths, config: t.Mapping[str, t.Any], server: Server, runner: Runner) -> None:
         super().__init__(paths, config, server, runner)
         self.tcp: str = config.get("tcp", "close")
-        if self.mode not in ("twin", "successor") or self.tcp not in ("close", "refuse"):
+        if self.mode not in (*BESIDE, "successor") or self.tcp not in ("close", "refuse"):
             raise InvalidInput(f"mode {self.mode!r} or tcp {self.tcp!r} is not known")
         self._containers = [containers.find(str(item["name"]), str(item["id"])) for item in config["containers"]]
         for item in self._containers:
@@ -159,7 +159,7 @@ class SourceFerry(Ferry):
         """From ``go`` to the end; whatever goes wrong before the commit leaves the source running."""
         try:
             self._wait_for_go()
-            if self.mode == "twin":
+            if self.mode in BESIDE:
                 self.enter("wait_for_target")
                 self.peer().send("expect_claim")
                 # The target lays out what was staged before it says so.
@@ -168,7 +168,9 @@ class SourceFerry(Ferry):
                     self._rounds().round(self._during_rounds)
             self._freeze()
             self._dump_and_send()
-            if self.mode == "twin":
+            if self.mode == "copy":
+                self._run_on()
+            if self.mode in BESIDE:
                 self._commit()
             else:
                 self._give_up()
@@ -417,6 +419,15 @@ class SourceFerry(Ferry):
             self._last_progress = now
             self.emit("progress", bytes=self._sender.bytes, seconds=(time.monotonic_ns() - self._freeze_ns) / 1e9)
 
+    def _run_on(self) -> None:
+        """A copy was asked for: the source goes on as soon as it is dumped, and the two go apart from here."""
+        self._verify_still()
+        failed = thaw.run_again(self.journal.data)
+        if failed:
+            raise failed[0]
+        self.journal.write("copied")
+        self.emit("copied", frozen_ms=round((time.monotonic_ns() - self._freeze_ns) / 1e6, 2))
+
     def _verify_still(self) -> None:
         """:raises FreezeFailed: something else thawed, killed or ran the source since its dump."""
         for item in self._containers:
@@ -437,12 +448,15 @@ class SourceFerry(Ferry):
         self._during_transfer()  # a target that gave up or went away meanwhile is no reason for doubt yet
         self._cancellable = False
         deadman.within(self.deadlines.settle + deadman.MARGIN)
-        self.journal.write("go_given")
-        self._verify_still()  # the last thing before the word: a source that somebody thawed must not have a copy
-        self._word_out = True
-        self.peer().send("go")
+        if self.mode == "copy":
+            self.peer().send("go")  # whatever becomes of it, the source runs
+        else:
+            self.journal.write("go_given")
+            self._verify_still()  # the last thing before the word: a source that somebody thawed must not have a copy
+            self._word_out = True
+            self.peer().send("go")
         answer = self._expect("resumed", self.deadlines.settle)
-        self._finished("committed", answer, ready)
+        self._finished("copied" if self.mode == "copy" else "committed", answer, ready)
 
     def _give_up(self) -> None:
         """Successor: the data is safe on the target; wait for the controller's word, then never thaw again."""
@@ -470,7 +484,7 @@ class SourceFerry(Ferry):
         self.phases.leave()
         downtime = answer.get("downtime_ms")
         self.journal.write(state, downtime_ms=downtime)
-        self._say_end("committed" if state == "committed" else state, None, downtime, ready.get("phases"))
+        self._say_end("committed" if state == "copied" else state, None, downtime, ready.get("phases"))
 
     def _doubt(self, error: PodferryError) -> None:
         """The go is out and no answer came: only the target's record knows. Stay frozen."""

@@ -36,7 +36,7 @@ from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
 from . import deadman, hooks, logs, paths, tls, tree
 from .arrival import arm, give_up
-from .base import Ferry, roster
+from .base import BESIDE, Ferry, roster
 from .control import Message, Peer, Server
 from .layout import Layout
 from .link import Link
@@ -85,7 +85,7 @@ class TargetFerry(Ferry):
 
     def __init__(self, run: paths.RunPaths, config: t.Mapping[str, t.Any], server: Server, runner: Runner) -> None:
         super().__init__(run, config, server, runner)
-        if self.mode not in ("twin", "successor", "undo"):
+        if self.mode not in (*BESIDE, "successor", "undo"):
             raise InvalidInput(f"mode {self.mode!r} is not known")
         self.namespace = paths.valid_name(config["namespace"])
         self.pod = paths.valid_name(config["pod"])
@@ -191,7 +191,7 @@ class TargetFerry(Ferry):
             else:
                 self._accept()
                 self._receive()
-                if self.mode == "twin":
+                if self.mode in BESIDE:
                     self._run_twin()
                 else:
                     self._run_successor()
@@ -476,7 +476,7 @@ class TargetFerry(Ferry):
         """What came in rounds is laid out before the freeze, as far as there is a place for it by now."""
         first = self.names[0]
         gate = self.gates.get(first)
-        if self.mode == "twin" and gate is not None:
+        if self.mode in BESIDE and gate is not None:
             layout = self._layout(self._keep_up)
             layout.early(first, gate.bundle, gate.config, gate.owner.uid)
 

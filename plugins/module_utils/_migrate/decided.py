@@ -18,7 +18,7 @@ Verdict = Literal["committed", "aborted", "in_doubt", "under_way"]
 #: States of the source's journal in which the pod runs (or will, by its guard) on the source.
 _SOURCE_RUNS = frozenset(("prepared", "waiting", "freezing", "frozen", "data_ready", "aborted", "none"))
 _SOURCE_GAVE_UP = frozenset(("committed", "relinquished", "killed"))
-_BEFORE_THE_WORD = frozenset(("prepared", "waiting", "freezing", "frozen", "data_ready"))
+_BEFORE_THE_WORD = frozenset(("prepared", "waiting", "freezing", "frozen", "data_ready", "copied"))
 _LET_GO = frozenset(("going", "done"))
 _PAUSE_S = 0.5
 _CANCEL_S = 10.0

@@ -115,7 +115,7 @@ def gather(
         return snapshot, plan(snapshot, options)
     pod = question.pod
     source = predicates.node_of(pod)
-    if source == options.target:
+    if source == options.target and options.source_policy == "freeze":
         return base, plan(base, options)
     base = _owner_at_rest(base, pod, options, tools, patience_s)
     pod = base.pod or pod
@@ -327,7 +327,7 @@ def _dry_run(snapshot: Snapshot, options: Options, tools: Tools) -> tuple[Snapsh
     draft = plan(snapshot, options)
     if draft.manifest is None or draft.mode is None:
         return snapshot, draft
-    if draft.mode == "twin":
+    if draft.mode != "successor":
         holder = tools.cluster.get_pod(options.namespace, draft.target_pod)
         if holder is not None:
             snapshot = replace(snapshot, name_holder=holder)

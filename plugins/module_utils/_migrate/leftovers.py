@@ -15,7 +15,7 @@ from .._kube import predicates
 from .._plan import manifest as manifests
 from .._plan.estimate import deadlines
 from .._plan.options import ARRIVAL
-from .._plan.owners import parse_moved_from
+from .._plan.owners import Mode, parse_moved_from
 from .._plan.plan import Plan
 from .._report.record import Place, Report
 from . import decided, ending, statefulset, successor, twin
@@ -325,6 +325,10 @@ def _go_on_successor(left: Leftover, run: Run) -> str:
     return successor.go_on(run, must_be_ready=False)
 
 
+def _mode(left: Leftover) -> Mode:
+    return "successor" if left.mode == "successor" else "copy" if left.mode == "copy" else "twin"
+
+
 def _plan(left: Leftover, tools: Tools) -> Plan:
     """The earlier run's plan, as far as its steps from here on need it."""
     context = left.context
@@ -339,11 +343,12 @@ def _plan(left: Leftover, tools: Tools) -> Plan:
     if source is not None:
         labels = labels or manifests.final_labels(source)
         owner = predicates.controller_of(source)
-        owner_uid = owner_uid or (owner.get("uid") if owner else None)
+        if left.mode != "copy":
+            owner_uid = owner_uid or (owner.get("uid") if owner else None)
         if manifest is None and left.target_node:
             manifest = manifests.build(
                 source,
-                mode="successor" if left.mode == "successor" else "twin",
+                mode=_mode(left),
                 name=left.target_pod,
                 target_node=left.target_node,
                 run=left.run,
@@ -356,7 +361,7 @@ def _plan(left: Leftover, tools: Tools) -> Plan:
         source_node=left.source_node,
         target_node=left.target_node,
         target_pod=left.target_pod,
-        mode="successor" if left.mode == "successor" else "twin",
+        mode=_mode(left),
         owner=_owner_label(context, owner_uid),
         owner_uid=str(owner_uid) if owner_uid else None,
         statefulset=context.get("statefulset"),

@@ -168,7 +168,7 @@ class Migration:
         self._tools.cluster.pod_event(
             pod, reason="MigrationStarted", message=f"moving to {plan.target_node} as {plan.target_pod} (run {run.id})"
         )
-        way = twin.carry if plan.mode == "twin" else successor.carry
+        way = successor.carry if plan.mode == "successor" else twin.carry
         try:
             outcome = way(run, pod)
         except (Unfinished, SessionLost, NodeError) as exc:

@@ -117,6 +117,10 @@ class Run:
         elif event.name == "progress":
             sent, seconds = int(data.get("bytes") or 0), float(data.get("seconds") or 0.0)
             self.tools.reporter.progress(sent, self.plan.memory_bytes, sent / seconds if seconds > 0 else 0.0)
+        elif event.name == "copied":
+            self.report.diverged_at = float(data["wall"]) if data.get("wall") else self.tools.wall()
+            self.report.source_frozen_ms = float(data.get("frozen_ms") or 0.0)
+            self.tools.reporter.phase("runs on", event.node, f"after {self.report.source_frozen_ms:.0f} ms")
         elif event.name == "staged_round":
             self.tools.reporter.phase(
                 "round", event.node, f"{data.get('round')}: {int(data.get('bytes') or 0) / 1048576:.1f} MiB of files"

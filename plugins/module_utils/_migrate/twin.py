@@ -10,7 +10,7 @@ from typing import Any
 
 from .._kube.errors import KubeError
 from . import decided, ending
-from .errors import NodeError, PodferryError, SessionLost
+from .errors import PodferryError, SessionLost
 from .patience import post
 from .run import Run
 from .session import Event
@@ -157,15 +157,15 @@ def finish(run: Run, pod: Any) -> None:
     ending.give_early_labels(run)
     with run.phase("ready", run.plan.target_pod):
         ending.wait_ready(run, node=run.plan.target_node, must_be_ready=pod is None or ready(pod))
-    with run.phase("hand over", f"to {run.plan.owner}" if run.plan.owner_uid else ""):
-        if run.plan.owner_uid:
-            ending.adopt(run)
-        else:
-            ending.replace_bare(run)
-    with run.phase("end of the source"):
-        try:
+    if run.plan.mode != "copy":
+        with run.phase("hand over", f"to {run.plan.owner}" if run.plan.owner_uid else ""):
+            if run.plan.owner_uid:
+                ending.adopt(run)
+            else:
+                ending.replace_bare(run)
+        with run.phase("end of the source"):
             ending.end_source(run)
-        except NodeError as exc:
-            raise exc
     with run.phase("clean up"):
+        if run.plan.mode == "copy":
+            run.source.call("finish", run=run.id, timeout_s=60.0)
         ending.end_target(run)

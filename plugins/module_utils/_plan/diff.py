@@ -10,6 +10,12 @@ from typing import Any
 
 from .plan import Plan
 
+_WAYS = {
+    "twin": "a twin beside the source",
+    "copy": "a copy beside the source, which runs on",
+    "successor": "a successor under the same name",
+}
+
 
 def diff(plan: Plan) -> dict[str, Any]:
     """Ansible's diff form: the pod before and after, as small documents."""
@@ -21,7 +27,7 @@ def diff(plan: Plan) -> dict[str, Any]:
                 "pod": f"{plan.namespace}/{plan.target_pod}",
                 "node": plan.target_node,
                 "runtime_class": "podferry",
-                "way": "a twin beside the source" if plan.mode == "twin" else "a successor under the same name",
+                "way": _WAYS[plan.mode or "twin"],
                 "expected_freeze_ms": round((plan.expected_freeze_s or 0.0) * 1000),
                 "memory_mib": round(plan.memory_bytes / 1048576),
                 "tcp_connections_closed": plan.connections_closed,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._kube import predicates
-from .options import ARRIVAL, DELETION_COST, HANDLER, LOWEST_COST, MOVED_FROM
+from .options import ARRIVAL, COPIED_FROM, DELETION_COST, HANDLER, LOWEST_COST, MOVED_FROM
 from .owners import Mode, moved_from
 
 Obj = Mapping[str, Any]
@@ -42,7 +42,7 @@ def build(source: Obj, *, mode: Mode, name: str, target_node: str, run: str) -> 
     namespace = str(predicates.metadata(source).get("namespace") or "default")
     annotations = kept_annotations(source, mode)
     annotations[ARRIVAL] = run
-    annotations[MOVED_FROM] = moved_from(
+    annotations[COPIED_FROM if mode == "copy" else MOVED_FROM] = moved_from(
         namespace, predicates.name_of(source), predicates.uid_of(source), predicates.node_of(source) or ""
     )
     labels = final_labels(source) if mode == "successor" else {}
@@ -61,7 +61,7 @@ def _spec(source: Obj, *, mode: Mode, target_node: str) -> JsonDict:
         spec.pop(field, None)
     spec["nodeName"] = target_node
     spec["runtimeClassName"] = HANDLER
-    if mode == "twin" and not spec.get("hostname"):
+    if mode != "successor" and not spec.get("hostname"):
         # The restored processes go on under the host name they know; exec'd ones and /etc/hosts shall agree.
         spec["hostname"] = _hostname(predicates.name_of(source))
     for container in spec.get("containers") or []:
@@ -83,7 +83,7 @@ def kept_annotations(source: Obj, mode: Mode) -> dict[str, str]:
         for key, value in predicates.annotations_of(source).items()
         if not key.startswith(_OWN_PREFIX) and not key.startswith(_ABOUT_ONE_POD)
     }
-    if mode == "twin":
+    if mode != "successor":
         kept.pop(_LAST_APPLIED, None)  # it is about a pod of another name
     if kept.get(DELETION_COST) == LOWEST_COST:
         kept.pop(DELETION_COST)  # ours, from the hand-over of a run that did not come to its end

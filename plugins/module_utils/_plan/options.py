@@ -11,12 +11,14 @@ from typing import Literal
 
 NameMode = Literal["auto", "keep", "new"]
 TcpMode = Literal["close", "refuse"]
+SourcePolicy = Literal["freeze", "keep_running"]
 
 HANDLER = "podferry"
 """Name of the RuntimeClass and of its handler."""
 
 ARRIVAL = "podferry.live/arrival"
 MOVED_FROM = "podferry.live/moved-from"
+COPIED_FROM = "podferry.live/copied-from"
 OWNER_AWAY = "podferry.live/owner-away"
 """On the pod of a StatefulSet while that is away: which run has taken it, and all that is needed to make it again."""
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -34,5 +36,7 @@ class Options:
     namespace: str
     name: NameMode = "auto"
     tcp: TcpMode = "close"
+    source_policy: SourcePolicy = "freeze"
+    """``keep_running``: the source runs on, and a copy of it runs on the target under a name of its own."""
     memory_margin: float = 0.10
     """Free memory that must stay on each node beyond the dump, as a share of the dump (64 MiB at least)."""

@@ -18,7 +18,8 @@ from .refusals import Refusal, refuse
 from .selectors import selector_matches
 
 Obj = Mapping[str, Any]
-Mode = Literal["twin", "successor"]
+Mode = Literal["twin", "copy", "successor"]
+"""``twin``: beside the source, which ends when the twin is Ready. ``copy``: beside the source, which runs on."""
 
 _TWIN_NAME = re.compile(r"-m[0-9a-f]{4}$")
 _LONGEST = 63  # a pod's name becomes its host name; longer ones would be cut there
@@ -151,9 +152,15 @@ def readiness_gates(pod: Obj) -> list[str]:
 def check_finalizers(pod: Obj, mode: Mode) -> list[Refusal]:
     """A successor needs the name at once; a finalizer holds it for as long as its owner likes."""
     finalizers = predicates.metadata(pod).get("finalizers") or []
-    if mode == "twin" or not finalizers:
+    if mode != "successor" or not finalizers:
         return []
     return [refuse("finalizers", f"The pod has the finalizers {', '.join(finalizers)}.")]
+
+
+def copy_name(pod_name: str, run: str) -> str:
+    """``<pod>-c<4 hex digits of the run>``."""
+    ending = f"-c{run[:4]}"
+    return pod_name[: _LONGEST - len(ending)].rstrip("-.") + ending
 
 
 def twin_name(pod_name: str, run: str, moved_before: bool) -> str:

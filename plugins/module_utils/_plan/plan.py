@@ -170,6 +170,7 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
     }
     if (
         source == options.target
+        and options.source_policy == "freeze"
         and not predicates.terminating(pod)
         and not predicates.failed(pod)
         and not snapshot.runs_alive
@@ -177,6 +178,7 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
         return Plan("already_there", target_pod=predicates.name_of(pod), **common)
     if (
         snapshot.moved_to is not None
+        and options.source_policy == "freeze"
         and predicates.node_of(snapshot.moved_to) == options.target
         and not snapshot.runs_alive
     ):
@@ -184,29 +186,29 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
 
     refusals = _pod_refusals(pod)
     refusals += podspec.check_spec(pod, snapshot.claims)
-    refusals += owners.check_owner(pod, snapshot.chain, snapshot.siblings)
     owner = predicates.controller_of(pod)
-    mode, mode_refusals = owners.decide_mode(options.name, pod)
-    refusals += mode_refusals
-    refusals += owners.check_finalizers(pod, mode)
-    refusals += owners.check_gates(pod, mode, snapshot.chain)
-    scaling, warnings = rollout.check_autoscalers(snapshot.chain.named, snapshot.autoscalers)
-    refusals += scaling
-    if mode == "successor":
-        refusals += disruption.check_budgets(pod, snapshot.budgets)
+    warnings: list[str] = []
+    if options.source_policy == "keep_running":
+        mode: owners.Mode = "copy"
+        refusals += _copy_refusals(source, options)
+    else:
+        mode, mode_refusals = owners.decide_mode(options.name, pod)
+        refusals += mode_refusals + _owner_refusals(pod, mode, snapshot, warnings)
     refusals += _cluster_refusals(pod, source, snapshot, options)
-    refusals += _node_refusals(pod, source, snapshot, options, twin=mode == "twin")
+    refusals += _node_refusals(pod, source, snapshot, options, twin=mode != "successor")
 
     name = predicates.name_of(pod)
     if mode == "twin":
         name = owners.twin_name(name, snapshot.run, MOVED_FROM in predicates.annotations_of(pod))
-    if snapshot.name_holder is not None and mode == "twin":
+    elif mode == "copy":
+        name = owners.copy_name(name, snapshot.run)
+    if snapshot.name_holder is not None and mode != "successor":
         refusals.append(refuse("name_taken", f"A pod {options.namespace}/{name} exists already."))
     refusals += _dry_run(snapshot, mode, warnings)
     warnings += _warnings(pod, mode, snapshot.inspection, options)
     target_pod = manifest.build(pod, mode=mode, name=name, target_node=options.target, run=snapshot.run)
     kept: Mapping[str, Any] | None = None
-    if snapshot.chain.statefulset is not None:
+    if snapshot.chain.statefulset is not None and mode == "successor":
         kept = statefulset.restorable(snapshot.chain.statefulset)
         refusals += statefulset.check_size(predicates.name_of(kept), kept, target_pod)
         warnings += statefulset.warnings(snapshot.chain.statefulset)
@@ -220,7 +222,7 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
         warnings=tuple(warnings),
         target_pod=name,
         mode=mode,
-        owner_uid=str(owner.get("uid")) if owner is not None else None,
+        owner_uid=str(owner.get("uid")) if owner is not None and mode != "copy" else None,
         need_bytes=need,
         stage_bytes=inspection.stage_bytes if inspection else 0,
         memory_bytes=inspection.memory_bytes if inspection else 0,
@@ -229,17 +231,38 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
         statefulset=kept,
         early_labels=_early_labels(pod, mode, snapshot.chain),
         manifest=target_pod,
-        final_labels=manifest.final_labels(pod),
+        final_labels=manifest.final_labels(pod) if mode != "copy" else {},
         final_finalizers=tuple(manifest.final_finalizers(pod)) if mode == "twin" else (),
         deadlines=estimate.deadlines(
             need,
             runtime_request_timeout_s=timeout,
             probe_budget_s=budgets.pod_budget_s(pod),
-            twin=mode == "twin",
+            twin=mode != "successor",
         ),
         images_to_pull=tuple(i for i in snapshot.images if not i.present and i.pullable),
         **common,
     )
+
+
+def _owner_refusals(pod: Obj, mode: owners.Mode, snapshot: Snapshot, warnings: list[str]) -> list[Refusal]:
+    """What the pod's owner, and those who watch over its pods, say against taking the source away."""
+    found = owners.check_owner(pod, snapshot.chain, snapshot.siblings)
+    found += owners.check_finalizers(pod, mode)
+    found += owners.check_gates(pod, mode, snapshot.chain)
+    scaling, more = rollout.check_autoscalers(snapshot.chain.named, snapshot.autoscalers)
+    warnings += more
+    if mode == "successor":
+        found += disruption.check_budgets(pod, snapshot.budgets)
+    return found + scaling
+
+
+def _copy_refusals(source: str, options: Options) -> list[Refusal]:
+    found = []
+    if options.name == "keep":
+        found.append(refuse("keep_with_copy", "The source keeps running, and name=keep was asked for."))
+    if source == options.target:
+        found.append(refuse("copy_same_node", f"The pod is on node {source}, which is the target."))
+    return found
 
 
 def _without_pod(snapshot: Snapshot, options: Options) -> Plan:
@@ -378,6 +401,10 @@ def _warnings(pod: Obj, mode: owners.Mode, inspection: PodInspection | None, opt
             found.append(
                 f"{established} established TCP connections will be closed; peers see a reset when they next send."
             )
+    if mode == "copy":
+        found.append(
+            "The source runs on and the copy goes its own way: what they do outside is done twice from here. The copy has none of the source's labels."
+        )
     if mode == "successor":
         found.append("The pod keeps its name: one DELETE and one POST fall into the freeze.")
     gates = owners.readiness_gates(pod)

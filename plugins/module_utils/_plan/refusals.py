@@ -116,6 +116,10 @@ CATALOGUE: dict[str, Kind] = {
         "A pod of the ReplicaSet has a deletion cost as low as the one that makes it give up the source.",
         "Raise its annotation controller.kubernetes.io/pod-deletion-cost above -2147483647; if another migration has set it, wait for its end.",
     ),
+    "keep_with_copy": Kind(
+        "Two pods cannot have one name.", "Use name=new or name=auto: a copy has a name of its own."
+    ),
+    "copy_same_node": Kind("A copy would run on the source's own node.", "Choose another target."),
     "keep_with_replicaset": Kind(
         "A pod of a ReplicaSet cannot keep its name.",
         "Use name=new or name=auto: deleting the source first would make the ReplicaSet start a fresh pod.",

@@ -64,6 +64,8 @@ class Report:
     downtime_ms: float | None = None
     until_ready_ms: float | None = None
     frozen_at: float | None = None
+    diverged_at: float | None = None
+    source_frozen_ms: float | None = None
     thawed_at: float | None = None
     bytes: dict[str, int] = field(default_factory=dict)
     connections_closed: int = 0

@@ -130,5 +130,15 @@ def test_signals_become_a_wish() -> None:
 def test_playbook_passes_every_flat_variable() -> None:
     (play,) = yaml.safe_load((ROOT / "playbooks/migrate.yml").read_text())
     arguments = play["tasks"][-1]["podferry.live.pod_migrate"]
-    assert set(arguments) == {"pod", "target", "namespace", "name", "tcp", "report", "kubeconfig", "context"}
+    assert set(arguments) == {
+        "pod",
+        "target",
+        "namespace",
+        "name",
+        "tcp",
+        "source_policy",
+        "report",
+        "kubeconfig",
+        "context",
+    }
     assert play["hosts"] == "localhost"

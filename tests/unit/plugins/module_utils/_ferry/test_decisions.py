@@ -123,6 +123,7 @@ GUARD_OF_SOURCE = {
     "aborted": ("aborted", False),
     "in_doubt": ("in_doubt", False),
     "killed": ("killed", False),
+    "copied": ("copied", False),
 }
 
 
@@ -291,7 +292,10 @@ def test_kill_only_a_source_that_was_given_up(node: Node, state: str) -> None:
 def test_thaw_needs_the_proof_and_a_source_in_doubt(node: Node, state: str, proof: str | None) -> None:
     node.source(state)
     allowed = proof == "aborted" and state in ("in_doubt", "go_given", "relinquished", "aborted")
-    if allowed:
+    if proof == "aborted" and state == "copied":
+        lifecycle.thaw_source(node.place, {"target_record": proof})
+        assert (node.journal(), node.running) == ("copied", 0)  # it runs already
+    elif allowed:
         lifecycle.thaw_source(node.place, {"target_record": proof})
         assert node.journal() == "aborted"
         assert node.running == (0 if state == "aborted" else 2), "an aborted run has thawed already"

@@ -20,6 +20,7 @@ from doubles import objects
 
 ROOT = Path(__file__).resolve().parents[5]
 OPTIONS = Options(pod="counter", target="node-b", namespace="default")
+COPY = replace(OPTIONS, source_policy="keep_running")
 RUN = "abcdef012345"
 PROBE = {"httpGet": {"path": "/", "port": 80}, "failureThreshold": 1, "periodSeconds": 5, "timeoutSeconds": 1}
 
@@ -169,6 +170,8 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("target_topology_spread", spec({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone",
         "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "counter"}}}]}), OPTIONS),
     ("owner_not_stable", owned(chain=OwnerChain(objects.merged(objects.replicaset(), {"status": {"replicas": 2}}))), OPTIONS),
+    ("keep_with_copy", snapshot(), replace(OPTIONS, name="keep", source_policy="keep_running")),
+    ("copy_same_node", snapshot(pod=objects.pod(node="node-b"), source_node=objects.node("node-b")), COPY),
     ("keep_with_replicaset", owned(), replace(OPTIONS, name="keep")),
     ("static_pod", snapshot(pod=objects.pod(change={"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}})), OPTIONS),
     ("init_containers", spec({"initContainers": [{"name": "i", "image": "i"}]}), OPTIONS),
@@ -320,6 +323,18 @@ def test_several_containers_sidecars_and_finished_init_containers_move() -> None
         )
     )
     assert plan(seen, OPTIONS).refusals == ()
+
+
+def test_a_copy_has_a_name_of_its_own_and_nothing_that_a_selector_sees() -> None:
+    for seen in (snapshot(), owned("Job")):
+        result = plan(seen, COPY)
+        assert (result.decision, result.mode, result.owner_uid) == ("move", "copy", None)
+        assert result.target_pod.endswith("-cabcd")
+        meta = (result.manifest or {})["metadata"]
+        assert set(meta["labels"]) == {"podferry.live/run"}
+        assert "podferry.live/copied-from" in meta["annotations"]
+        assert "podferry.live/moved-from" not in meta["annotations"]
+        assert result.final_labels == {}
 
 
 def test_volumes_that_are_carried_or_shared() -> None:
