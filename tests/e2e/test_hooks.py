@@ -129,7 +129,7 @@ def test_hooks_of_every_kind_run_in_their_order(
     assert not (tasks.parent / "post_migration.json").exists()
 
 
-@pytest.mark.parametrize("kind", ["command", "http", "tasks"])
+@pytest.mark.parametrize("kind", ["command", "hidden", "http", "tasks"])
 def test_a_failing_pre_hook_leaves_everything_untouched(
     plays: Plays, cluster: Cluster, traces: Traces, tmp_path: Path, kind: str
 ) -> None:
@@ -144,6 +144,10 @@ def test_a_failing_pre_hook_leaves_everything_untouched(
     }
     hook, words = {
         "command": ({"command": FAILS}, ("command: sh -c", "exit status 3", "disk is full", "really")),
+        "hidden": (
+            {"command": ["sh", "-c", f"echo {SECRET}; exit 3"], "no_log": True},
+            ("command, hidden by no_log", "status 3"),
+        ),
         "http": ({"http": call}, (f"GET http://{cluster.pod_ip(pod)}:9/x", "Connection refused")),
         "tasks": ({"tasks": str(path)}, (f"task file {path}", "Look at the disk", "disk is full")),
     }[kind]
