@@ -46,6 +46,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "tcp": {"type": "str", "choices": ["close", "refuse"], "default": "close"},
     "source_policy": {"type": "str", "choices": ["freeze", "keep_running"], "default": "freeze"},
     "report": {"type": "path"},
+    "stop_after": {"type": "str", "choices": ["preflight", "end"], "default": "end"},
     "ready_timeout": {"type": "int", "default": 300},
     **KUBE_ARGUMENTS,
 }
@@ -73,7 +74,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 plan, report = migration.preview()
             else:
                 with interruptible(tools.interrupt):
-                    plan, report = migration.move()
+                    plan, report = migration.move() if arguments["stop_after"] == "end" else migration.prepare()
         except KubeSetupError as exc:
             return failed(result, str(exc), exc.remedy or "")
         except InventoryError as exc:
@@ -113,7 +114,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
 
     def _write(self, path: str | None, report: Report, screen: Screen) -> None:
-        if not path or self._task.check_mode:
+        if not path or self._task.check_mode or report.outcome == "planned":
             return
         try:
             report_file.write(path, report)

@@ -92,6 +92,15 @@ options:
     description:
       - Path on the controller for the record of the migration as JSON, readable by its owner only. Not written in check mode.
     type: path
+  stop_after:
+    description:
+      - How far to go.
+      - V(preflight) goes on with an earlier run that has not come to its end, then only says, as check mode does, whether the pod can be moved now.
+        The outcome is V(planned) when it can, and V(finished) when the earlier run has brought it to the target. For what has to happen between
+        that answer and the move, such as hooks.
+    type: str
+    choices: [preflight, end]
+    default: end
   ready_timeout:
     description:
       - Seconds that the moved pod may take to read Ready, after it was thawed.

@@ -16,11 +16,13 @@ TEMPLATES: list[dict[str, Any]] = yaml.safe_load((ROOT / "extensions/awx/job_tem
 
 
 def options() -> dict[str, Any]:
-    """The options of pod_migrate as its documentation has them."""
-    source = (ROOT / "plugins/modules/pod_migrate.py").read_text()
-    documentation = source.split("DOCUMENTATION = ", 1)[1].split('"""')[1]
-    loaded: dict[str, Any] = yaml.safe_load(documentation)["options"]
-    return loaded
+    """The options of pod_migrate, and of the module that reads hooks, as their documentation has them."""
+    found: dict[str, Any] = {}
+    for module in ("hooks_info", "pod_migrate"):
+        source = (ROOT / f"plugins/modules/{module}.py").read_text()
+        documentation = source.split("DOCUMENTATION = ", 1)[1].split('"""')[1]
+        found.update(yaml.safe_load(documentation)["options"])
+    return found
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template["name"])

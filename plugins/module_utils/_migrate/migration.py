@@ -29,7 +29,7 @@ _ROUNDS = 3  # earlier runs are settled, then the question is asked anew
 
 
 class Migration:
-    """Moves one pod. ``move`` and ``preview`` are the two things that can be asked of it."""
+    """Moves one pod. ``move``, ``prepare`` and ``preview`` are what can be asked of it."""
 
     def __init__(self, options: Options, tools: Tools) -> None:
         self._options = options
@@ -52,15 +52,25 @@ class Migration:
 
     def move(self) -> tuple[Plan | None, Report]:
         """Move the pod. The report says what became of it; nothing is raised but failures before the decision."""
+        return self._timed(carry=True)
+
+    def prepare(self) -> tuple[Plan | None, Report]:
+        """All of ``move`` that comes before the pod is touched: an earlier run is brought to its end, then it is decided.
+
+        The report is that of the earlier run where this answers the request, else the decision's.
+        """
+        return self._timed(carry=False)
+
+    def _timed(self, *, carry: bool) -> tuple[Plan | None, Report]:
         begun = self._tools.clock()
         try:
-            plan, report = self._move()
+            plan, report = self._move(carry)
         finally:
             self._peers.close()
         report.total_ms = round((self._tools.clock() - begun) * 1000, 1)
         return plan, report
 
-    def _move(self) -> tuple[Plan | None, Report]:
+    def _move(self, carry: bool) -> tuple[Plan | None, Report]:
         begun = datetime.datetime.fromtimestamp(self._tools.wall(), datetime.UTC).isoformat(timespec="milliseconds")
         self._tools.reporter.phase("preflight")
         under_way: tuple[str, ...] = ()
@@ -85,7 +95,7 @@ class Migration:
         report.started_at = begun
         if plan.decision == "already_there" and finished is not None and finished.target.pod == plan.target_pod:
             return None, finished  # asked for by its owner or a label: this run has brought it there after all
-        if plan.decision == "move":
+        if plan.decision == "move" and carry:
             self._carry(plan, report, snapshot.pod, snapshot.target_node)
         return plan, report
 

@@ -13,6 +13,7 @@ from podferry_standin.api import tables
 from podferry_standin.api.resources import PODS
 from podferry_standin.kubelet import logs, status, volumes
 from podferry_standin.kubelet.config import quantity
+from podferry_standin.kubelet.server import flag
 from podferry_standin.kubelet.states import CREATED, EXITED, RUNNING
 
 Obj = dict[str, Any]
@@ -151,3 +152,12 @@ def test_columns() -> None:
     assert (cells["Ready"], cells["Status"], cells["Restarts"], cells["IP"]) == ("1/1", "Running", 0, "10.1.1.1")
     pod["metadata"]["deletionTimestamp"] = "x"
     assert tables.pod_reason(pod) == "Terminating"
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [("true", True), ("True", True), ("1", True), ("", True), ("false", False), ("False", False), ("0", False)],
+)
+def test_truth_in_a_query_is_read_as_kubernetes_does(query: str, wanted: bool) -> None:
+    assert flag({"stdout": [query]}, "stdout") is wanted
+    assert flag({}, "stdout") is False

@@ -142,6 +142,37 @@ def test_preview_touches_nothing() -> None:
     assert [s for s in world.log if not any(word in s for word in harmless)] == []
 
 
+def test_prepare_decides_and_touches_nothing() -> None:
+    world = World()
+    before = dict(the_pod(world))
+    plan, report = Migration(Options("counter", "node-b", "default"), world.tools()).prepare()
+    assert plan is not None
+    assert (plan.decision, report.outcome) == ("move", "planned")
+    assert the_pod(world) == before
+    assert [n.runs for n in world.nodes.values()] == [{}, {}]
+    assert world.events == []
+
+
+@pytest.mark.parametrize("replicaset", [False, True], ids=["successor", "twin"])
+def test_prepare_brings_an_earlier_run_to_its_end(replicaset: bool) -> None:
+    """Killed at any of the controller's calls: afterwards the pod can be moved, or has moved; it is never half way."""
+    outcomes = set()
+    for at in range(1, MOST_CALLS):
+        world = World(replicaset=replicaset)
+        world.faults = {at: "killed_after"}
+        try:
+            move(world)
+            continue  # the run has fewer calls
+        except Killed:
+            world.revive()
+        plan, report = Migration(Options(world.name, "node-b", "default"), world.tools()).prepare()
+        outcomes.add(report.outcome)
+        clean(world)
+        assert (predicates.node_of(the_pod(world)) == "node-a") == (report.outcome == "planned")
+        assert (plan is None) == (report.outcome == "finished")
+    assert outcomes == {"planned", "finished", "already_there"}
+
+
 def test_missing_image_is_pulled() -> None:
     world = World()
     pod = world.pods["counter"]

@@ -126,9 +126,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _exec(self, namespace: str, pod: str, name: str, query: dict[str, list[str]]) -> None:
         """Hand the connection over to the runtime's own streaming server: bytes both ways from here on."""
-        asked = {
-            key: (query.get(key) or ["false"])[-1] in ("true", "1") for key in ("tty", "stdin", "stdout", "stderr")
-        }
+        asked = {key: flag(query, key) for key in ("tty", "stdin", "stdout", "stderr")}
         try:
             found = self._find(namespace, pod, name, "")
             if found is None:
@@ -156,6 +154,11 @@ class Handler(BaseHTTPRequestHandler):
                     if not data:
                         return
                     (far if source is near else near).sendall(data)
+
+
+def flag(query: dict[str, list[str]], key: str) -> bool:
+    """A truth value in a query as Kubernetes reads it: older Python clients write ``True``."""
+    return (query.get(key) or ["false"])[0].lower() not in ("false", "0")
 
 
 class _Server(ThreadingHTTPServer):
