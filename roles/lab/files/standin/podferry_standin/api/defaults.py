@@ -114,6 +114,13 @@ def pod(obj: Obj) -> None:
     spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
 
+def pod_status(status: Obj) -> None:
+    """Times of conditions are said also when there is none."""
+    for condition in status.get("conditions") or []:
+        condition.setdefault("lastProbeTime", None)
+        condition.setdefault("lastTransitionTime", None)
+
+
 def qos_class(spec: Obj) -> str:
     """Guaranteed, Burstable or BestEffort."""
     guaranteed, anything = True, False

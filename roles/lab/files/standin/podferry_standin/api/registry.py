@@ -145,6 +145,8 @@ class Registry:
             raise errors.stale(resource, name)
         if subresource == "status":
             new = {**current, "status": copy.deepcopy(body.get("status") or {})}
+            if resource is PODS:
+                defaults.pod_status(new["status"])
         else:
             new = self._merged(resource, current, body)
         if new == current or dry_run:

@@ -113,33 +113,70 @@ def _plain(item: Obj) -> list[Any]:
 
 def pod_reason(pod: Obj) -> str:
     """The STATUS column."""
-    status = pod.get("status") or {}
+    return _summary(pod)[0]
+
+
+def _summary(pod: Obj) -> tuple[str, int, int]:
+    """STATUS, ready containers and restarts as kubectl's server-side printer counts them: sidecars are containers."""
+    status, spec = pod.get("status") or {}, pod["spec"]
     reason = str(status.get("reason") or status.get("phase", ""))
-    for container in reversed(status.get("containerStatuses") or []):
-        state = container.get("state") or {}
-        waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
-        if waiting.get("reason"):
-            reason = waiting["reason"]
-        elif ended:
-            reason = ended.get("reason") or f"ExitCode:{ended.get('exitCode')}"
-    return "Terminating" if "deletionTimestamp" in pod["metadata"] else reason
+    stay = {c["name"] for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"}
+    init = status.get("initContainerStatuses") or []
+    ready = 0
+    initializing = ""
+    for index, entry in enumerate(init):
+        state, sidecar = entry.get("state") or {}, entry["name"] in stay
+        ended, waiting = state.get("terminated"), (state.get("waiting") or {}).get("reason", "")
+        if ended and ended.get("exitCode") == 0:
+            continue
+        if sidecar and entry.get("started"):
+            ready += bool(entry.get("ready"))
+            continue
+        if ended:
+            initializing = f"Init:{ended.get('reason') or 'ExitCode:' + str(ended.get('exitCode'))}"
+        elif waiting and waiting != "PodInitializing":
+            initializing = f"Init:{waiting}"
+        else:
+            initializing = f"Init:{index}/{len(spec['initContainers'])}"
+        break
+    restarts = sum(entry.get("restartCount", 0) for entry in init)
+    initialized = any(c["type"] == "Initialized" and c["status"] == "True" for c in status.get("conditions") or [])
+    if initializing and not initialized:
+        reason = initializing
+    else:
+        restarts = sum(entry.get("restartCount", 0) for entry in init if entry["name"] in stay)
+        running = False
+        for container in reversed(status.get("containerStatuses") or []):
+            state = container.get("state") or {}
+            waiting, ended = (state.get("waiting") or {}).get("reason"), state.get("terminated") or {}
+            restarts += container.get("restartCount", 0)
+            ready += bool(container.get("ready"))
+            running = running or bool(container.get("ready") and "running" in state)
+            if waiting:
+                reason = waiting
+            elif ended:
+                reason = ended.get("reason") or f"ExitCode:{ended.get('exitCode')}"
+        if reason == "Completed" and running:
+            reason = "Running"
+    return ("Terminating" if "deletionTimestamp" in pod["metadata"] else reason), ready, restarts
 
 
 def _pod(item: Obj) -> list[Any]:
     status, spec = item.get("status") or {}, item["spec"]
-    containers = status.get("containerStatuses") or []
-    ready = sum(1 for container in containers if container.get("ready"))
-    restarts = sum(container.get("restartCount", 0) for container in containers)
+    reason, ready, restarts = _summary(item)
+    gates = [gate["conditionType"] for gate in spec.get("readinessGates") or []]
+    met = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
+    stay = sum(1 for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always")
     return [
         item["metadata"]["name"],
-        f"{ready}/{len(spec['containers'])}",
-        pod_reason(item),
+        f"{ready}/{len(spec['containers']) + stay}",
+        reason,
         restarts,
         _age(item),
         status.get("podIP") or "<none>",
         spec.get("nodeName") or "<none>",
         "<none>",
-        "<none>",
+        f"{sum(1 for gate in gates if gate in met)}/{len(gates)}" if gates else "<none>",
     ]
 
 

@@ -94,6 +94,11 @@ def _pod_spec(resource: Resource, name: str, spec: Obj, path: str) -> None:
             seen.add(container["name"])
             if not container.get("image") and resource.plural == "pods":
                 raise errors.invalid(resource, name, f"{here}.image", "FieldValueRequired", "Required value")
+            if group == "initContainers" and container.get("restartPolicy") != "Always":
+                for field in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
+                    if container.get(field):
+                        message = "Forbidden: may not be set for init containers without restartPolicy=Always"
+                        raise errors.invalid(resource, name, f"{here}.{field}", "FieldValueForbidden", message)
             for number, mount in enumerate(container.get("volumeMounts", [])):
                 if mount["name"] not in volumes:
                     message = f'Not found: "{mount["name"]}"'

@@ -87,7 +87,10 @@ def sandbox_config(config: Config, pod: Obj, attempt: int, seen: str) -> Any:
         for port in container.get("ports") or []
     ]
     security = new("LinuxSandboxSecurityContext", namespace_options=_namespaces(spec), seccomp=new("SecurityProfile"))
-    security.privileged = any((c.get("securityContext") or {}).get("privileged", False) for c in spec["containers"])
+    security.privileged = any(
+        (c.get("securityContext") or {}).get("privileged", False)
+        for c in [*spec["containers"], *(spec.get("initContainers") or [])]
+    )
     if "runAsUser" in context:
         security.run_as_user.value = context["runAsUser"]
     if "runAsGroup" in context:

@@ -161,7 +161,8 @@ def downward(pod: Obj, item: Obj) -> str:
     if "fieldRef" in item:
         return field_value(pod, item["fieldRef"]["fieldPath"])
     reference = item["resourceFieldRef"]
-    container = next(c for c in pod["spec"]["containers"] if c["name"] == reference["containerName"])
+    containers = [*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or [])]
+    container = next(c for c in containers if c["name"] == reference["containerName"])
     return resource_value(container, reference)
 
 
