@@ -10,8 +10,8 @@ import pytest
 from simulated import SimulatedKubelets
 
 from podferry_standin.api.controllers import Manager, nodes
+from podferry_standin.api.controllers.placement import objection
 from podferry_standin.api.controllers.replicaset import victim_order
-from podferry_standin.api.controllers.scheduler import objection
 from podferry_standin.api.registry import Registry
 from podferry_standin.api.resources import BY_NAME, DEPLOYMENTS, EVENTS, NODES, PODS, REPLICASETS, STATEFULSETS
 from podferry_standin.api.storage import Store

@@ -12,8 +12,8 @@ import pytest
 from podferry_standin.api import defaults, patch, tables
 from podferry_standin.api.resources import PODS
 from podferry_standin.kubelet import logs, status, volumes
-from podferry_standin.kubelet.config import quantity
 from podferry_standin.kubelet.states import CREATED, EXITED, RUNNING
+from podferry_standin.quantities import quantity
 
 Obj = dict[str, Any]
 SPEC = {"name": "c", "image": "i:1"}

@@ -60,6 +60,21 @@ def mutate_pod(store: Store, obj: Obj) -> None:
             spec["nodeSelector"] = {**(spec.get("nodeSelector") or {}), **chosen}
 
 
+def protect(store: Store, resource: Resource, obj: Obj) -> None:
+    """Claims and volumes stay while they are in use; a claim that names no class gets the default one, if there is one."""
+    finalizer = {"persistentvolumeclaims": "pvc-protection", "persistentvolumes": "pv-protection"}.get(resource.plural)
+    if finalizer is None:
+        return
+    held = obj["metadata"].setdefault("finalizers", [])
+    if f"kubernetes.io/{finalizer}" not in held:
+        held.append(f"kubernetes.io/{finalizer}")
+    if resource.plural == "persistentvolumeclaims" and obj["spec"].get("storageClassName") is None:
+        for item in store.list(BY_NAME["storageclasses"]):
+            notes = item["metadata"].get("annotations") or {}
+            if notes.get("storageclass.kubernetes.io/is-default-class") == "true":
+                obj["spec"]["storageClassName"] = item["metadata"]["name"]
+
+
 def _mount_token(spec: Obj) -> None:
     containers = [*spec.get("initContainers", []), *spec["containers"]]
     bare = [c for c in containers if all(m["mountPath"] != TOKEN_PATH for m in c.get("volumeMounts", []))]

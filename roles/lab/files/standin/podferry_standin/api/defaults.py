@@ -197,6 +197,26 @@ def secret(obj: Obj) -> None:
         obj.setdefault("data", {})[key] = base64.b64encode(value.encode()).decode()
 
 
+def storage_class(obj: Obj) -> None:
+    """Defaults of a StorageClass."""
+    obj.setdefault("reclaimPolicy", "Delete")
+    obj.setdefault("volumeBindingMode", "Immediate")
+
+
+def claim(obj: Obj) -> None:
+    """Defaults of a PersistentVolumeClaim; its class is admission's."""
+    obj["spec"].setdefault("volumeMode", "Filesystem")
+
+
+def volume(obj: Obj) -> None:
+    """Defaults of a PersistentVolume."""
+    spec = obj["spec"]
+    spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
+    spec.setdefault("volumeMode", "Filesystem")
+    if "hostPath" in spec:
+        spec["hostPath"].setdefault("type", "")
+
+
 DEFAULTS = {
     "pods": pod,
     "deployments": deployment,
@@ -205,6 +225,9 @@ DEFAULTS = {
     "services": service,
     "namespaces": namespace,
     "secrets": secret,
+    "storageclasses": storage_class,
+    "persistentvolumeclaims": claim,
+    "persistentvolumes": volume,
 }
 
 INITIAL_STATUS: dict[str, Obj] = {
@@ -215,6 +238,8 @@ INITIAL_STATUS: dict[str, Obj] = {
     "namespaces": {"phase": "Active"},
     "poddisruptionbudgets": {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0},
     "resourcequotas": {},
+    "persistentvolumeclaims": {"phase": "Pending"},
+    "persistentvolumes": {"phase": "Pending"},
     "daemonsets": {"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0},
     "jobs": {},
 }

@@ -73,6 +73,7 @@ class Registry:
         validation.require(resource, obj)
         if resource is PODS:
             admission.mutate_pod(self.store, obj)
+        admission.protect(self.store, resource, obj)
         if fill := defaults.DEFAULTS.get(resource.plural):
             fill(obj)
         if resource.plural == "services":

@@ -21,6 +21,7 @@ _NAME_RULE = (
     "with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
+_SOURCES = ("nfs", "hostPath", "local", "csi", "iscsi", "fc", "cephfs", "rbd", "glusterfs")
 POD_UPDATE_RULE = (
     "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -50,6 +51,15 @@ def check(resource: Resource, obj: Obj) -> None:
             raise errors.invalid(resource, name, "metadata.labels", "FieldValueInvalid", message)
     if resource.plural == "pods":
         _pod_spec(resource, name, obj["spec"], "spec")
+    elif resource.plural == "persistentvolumes":
+        given = [kind for kind in _SOURCES if kind in obj["spec"]]
+        if not given:
+            raise errors.invalid(
+                resource, name, "spec", "FieldValueRequired", "Required value: must specify a volume type"
+            )
+        if len(given) > 1:
+            message = "Forbidden: may not specify more than 1 volume type"
+            raise errors.invalid(resource, name, f"spec.{given[1]}", "FieldValueForbidden", message)
     elif resource.plural in ("deployments", "replicasets", "statefulsets"):
         spec = obj["spec"]
         _pod_spec(resource, name, spec["template"]["spec"], "spec.template.spec")
@@ -71,6 +81,9 @@ def require(resource: Resource, obj: Obj) -> None:
         "runtimeclasses": ("handler",),
         "poddisruptionbudgets": ("spec",),
         "resourcequotas": ("spec",),
+        "persistentvolumeclaims": ("spec.accessModes", "spec.resources.requests.storage"),
+        "persistentvolumes": ("spec.capacity.storage", "spec.accessModes"),
+        "storageclasses": ("provisioner",),
     }
     for path in needs.get(resource.plural, ()):
         here: Any = obj
@@ -134,6 +147,21 @@ def check_update(resource: Resource, old: Obj, new: Obj) -> None:
                 "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
             )
             raise errors.invalid(resource, name, "spec", "FieldValueForbidden", message)
+    elif resource.plural == "persistentvolumeclaims":
+        mutable = {"resources", "volumeAttributesClassName"} | (
+            set() if old["spec"].get("volumeName") else {"volumeName"}
+        )
+        if _without(old["spec"], mutable) != _without(new["spec"], mutable):
+            message = (
+                "Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName "
+                "for bound claims"
+            )
+            raise errors.invalid(resource, name, "spec", "FieldValueForbidden", message)
+    elif resource.plural == "persistentvolumes":
+        before, after = ({k: obj["spec"][k] for k in _SOURCES if k in obj["spec"]} for obj in (old, new))
+        if before != after:
+            message = "Forbidden: spec.persistentvolumesource is immutable after creation"
+            raise errors.invalid(resource, name, "spec.persistentvolumesource", "FieldValueForbidden", message)
     elif resource.plural == "runtimeclasses" and old["handler"] != new["handler"]:
         message = f'Invalid value: "{new["handler"]}": field is immutable'
         raise errors.invalid(resource, name, "handler", "FieldValueInvalid", message)

@@ -16,7 +16,19 @@ Obj = dict[str, Any]
 _ALWAYS = ("default", "kube-system", "kube-public", "kube-node-lease")
 _EVENT_LIFE = timedelta(hours=1)
 _OWNED = tuple(
-    r for r in RESOURCES if r.plural in ("pods", "replicasets", "endpoints", "endpointslices", "configmaps", "secrets")
+    r
+    for r in RESOURCES
+    if r.plural
+    in (
+        "pods",
+        "replicasets",
+        "endpoints",
+        "endpointslices",
+        "configmaps",
+        "secrets",
+        "persistentvolumeclaims",
+        "controllerrevisions",
+    )
 )
 _OWNERS = tuple(r for r in RESOURCES if r.group in ("apps", "batch") or r.plural == "services")
 
