@@ -166,6 +166,11 @@ def statefulset(obj: Obj) -> None:
     if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
         strategy.setdefault("rollingUpdate", {}).setdefault("partition", 0)
     spec.setdefault("revisionHistoryLimit", 10)
+    for template in spec.get("volumeClaimTemplates") or []:
+        template.setdefault("kind", "PersistentVolumeClaim")
+        template.setdefault("apiVersion", "v1")
+        template["spec"].setdefault("volumeMode", "Filesystem")
+        template.setdefault("status", {"phase": "Pending"})
     policy = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
     policy.setdefault("whenDeleted", "Retain")
     policy.setdefault("whenScaled", "Retain")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from . import errors, selectors
@@ -62,7 +63,8 @@ def check(resource: Resource, obj: Obj) -> None:
             raise errors.invalid(resource, name, f"spec.{given[1]}", "FieldValueForbidden", message)
     elif resource.plural in ("deployments", "replicasets", "statefulsets"):
         spec = obj["spec"]
-        _pod_spec(resource, name, spec["template"]["spec"], "spec.template.spec")
+        claims = {item["metadata"]["name"] for item in spec.get("volumeClaimTemplates") or []}
+        _pod_spec(resource, name, spec["template"]["spec"], "spec.template.spec", claims)
         labels = spec["template"].get("metadata", {}).get("labels") or {}
         if not selectors.selects(spec["selector"], labels):
             message = f"Invalid value: {json.dumps(labels)}: `selector` does not match template `labels`"
@@ -93,9 +95,9 @@ def require(resource: Resource, obj: Obj) -> None:
             raise errors.invalid(resource, name, path, "FieldValueRequired", "Required value")
 
 
-def _pod_spec(resource: Resource, name: str, spec: Obj, path: str) -> None:
+def _pod_spec(resource: Resource, name: str, spec: Obj, path: str, claims: Iterable[str] = ()) -> None:
     seen: set[str] = set()
-    volumes = {volume["name"] for volume in spec.get("volumes", [])}
+    volumes = {volume["name"] for volume in spec.get("volumes", [])} | set(claims)
     for group in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(group, [])):
             here = f"{path}.{group}[{index}]"
