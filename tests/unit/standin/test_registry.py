@@ -200,7 +200,26 @@ def test_eviction_minds_the_budget(registry: Registry) -> None:
     ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
     registry.update(PODS, "default", "p", {**made, "status": ready}, subresource="status")
     Manager(registry).settle()
-    assert refused(lambda: registry.evict("default", "p", None)).code == 429
+    error = refused(lambda: registry.evict("default", "p", None))
+    assert error.status() == {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": "Cannot evict pod as it would violate the pod's disruption budget.",
+        "reason": "TooManyRequests",
+        "details": {
+            "causes": [
+                {
+                    "reason": "DisruptionBudget",
+                    "message": "The disruption budget b needs 1 healthy pods and has 1 currently",
+                }
+            ]
+        },
+        "code": 429,
+    }
+    assert refused(lambda: registry.evict("default", "p", None, dry_run=True)).code == 429
+    assert refused(lambda: registry.evict("default", "nope", None)).code == 404
     registry.delete(BY_NAME["poddisruptionbudgets"], "default", "b")
     registry.evict("default", "p", {"gracePeriodSeconds": 0})
     assert registry.store.find(PODS, "default", "p") is None
