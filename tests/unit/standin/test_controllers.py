@@ -253,6 +253,49 @@ def test_services_list_their_ready_pods(manager: Manager) -> None:
     assert piece["endpoints"][0]["conditions"] == {"ready": True, "serving": True, "terminating": False}
 
 
+def test_endpoints_follow_readiness_and_the_end(manager: Manager) -> None:
+    registry, ready = manager.registry, "True"
+    spec: Obj = {
+        "selector": {"app": "x"},
+        "clusterIP": "None",
+        "ports": [{"name": "h", "port": 80, "targetPort": "web"}],
+    }
+    registry.create(BY_NAME["services"], "default", {"metadata": {"name": "s"}, "spec": spec})
+    container = {"name": "c", "image": "i:1", "ports": [{"name": "web", "containerPort": 8080}]}
+    body = {"hostname": "one", "subdomain": "s", "nodeName": "elsewhere", "containers": [container]}
+    registry.create(PODS, "default", {"metadata": {"name": "p", "labels": {"app": "x"}}, "spec": body})
+
+    def seen() -> tuple[Obj, list[Obj]]:
+        state = {"phase": "Running", "podIP": "10.0.0.9", "conditions": [{"type": "Ready", "status": ready}]}
+        pod = registry.get(PODS, "default", "p")
+        registry.update(PODS, "default", "p", {**pod, "status": {**pod["status"], **state}}, subresource="status")
+        manager.settle()
+        (piece,) = registry.store.list(BY_NAME["endpointslices"], "default")
+        subsets: list[Obj] = registry.get(BY_NAME["endpoints"], "default", "s")["subsets"]
+        return piece, subsets
+
+    piece, (subset,) = seen()
+    assert piece["endpoints"][0]["conditions"] == {"ready": True, "serving": True, "terminating": False}
+    assert piece["endpoints"][0]["hostname"] == "one" and piece["ports"][0]["port"] == 8080
+    assert "service.kubernetes.io/headless" in piece["metadata"]["labels"]
+    assert [a["ip"] for a in subset["addresses"]] == ["10.0.0.9"]
+    ready = "False"
+    piece, (subset,) = seen()
+    assert piece["endpoints"][0]["conditions"] == {"ready": False, "serving": False, "terminating": False}
+    assert "addresses" not in subset and len(subset["notReadyAddresses"]) == 1
+    ready = "True"
+    registry.delete(PODS, "default", "p")
+    piece, subsets = seen()
+    assert piece["endpoints"][0]["conditions"] == {"ready": False, "serving": True, "terminating": True}
+    assert subsets == [], "the older kind knows no end"
+    registry.delete(PODS, "default", "p", {"gracePeriodSeconds": 0})
+    manager.settle()
+    assert registry.store.list(BY_NAME["endpointslices"], "default")[0]["endpoints"] == []
+    registry.delete(BY_NAME["services"], "default", "s")
+    manager.settle()
+    assert not registry.store.list(BY_NAME["endpointslices"]) and not registry.store.list(BY_NAME["endpoints"])
+
+
 def test_events_say_what_happened(manager: Manager) -> None:
     manager.registry.create(DEPLOYMENTS, "default", workload("d", 1))
     manager.settle()

@@ -123,7 +123,10 @@ class Registry:
 
     def _cluster_address(self, obj: Obj) -> None:
         spec = obj["spec"]
-        if spec["type"] == "ExternalName" or spec.get("clusterIP"):
+        if spec["type"] == "ExternalName":
+            return
+        if spec.get("clusterIP"):
+            spec.setdefault("clusterIPs", [spec["clusterIP"]])
             return
         taken = {item["spec"].get("clusterIP") for item in self.store.list(BY_NAME["services"])}
         spec["clusterIP"] = next(address for n in range(1, 250) if (address := f"10.96.0.{n}") not in taken)
