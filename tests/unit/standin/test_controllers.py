@@ -10,7 +10,7 @@ import pytest
 from simulated import SimulatedKubelets
 
 from podferry_standin.api.controllers import Manager, nodes
-from podferry_standin.api.controllers.placement import objection
+from podferry_standin.api.controllers.placement import Snapshot, choose, objection
 from podferry_standin.api.controllers.replicaset import victim_order
 from podferry_standin.api.registry import Registry
 from podferry_standin.api.resources import BY_NAME, DEPLOYMENTS, EVENTS, NODES, PODS, REPLICASETS, STATEFULSETS
@@ -189,6 +189,84 @@ def node(**more: Any) -> Obj:
 )
 def test_where_a_pod_fits(spec: Obj, where: Obj, fits: bool) -> None:
     assert (objection({"spec": spec}, where) is None) is fits
+
+
+ANTI = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+    {"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "kubernetes.io/hostname"}
+]}}  # fmt: skip
+TOGETHER = {"podAffinity": ANTI["podAntiAffinity"]}
+
+
+def cluster(*pods: tuple[str, Obj]) -> Snapshot:
+    """Nodes a and b with one CPU, and pods by node."""
+    made = []
+    for name in ("a", "b"):
+        one = node(metadata={"name": name, "labels": {"kubernetes.io/hostname": name}})
+        one["status"]["allocatable"] = {"cpu": "1", "memory": "1Gi", "pods": "2"}
+        made.append(one)
+    return Snapshot(made, [{**pod, "spec": {**pod["spec"], "nodeName": where}} for where, pod in pods])
+
+
+def wanting(app: str = "x", cpu: str = "", **spec: Any) -> Obj:
+    resources: Obj = {"requests": {"cpu": cpu}} if cpu else {}
+    containers = [{"name": "c", "resources": resources}]
+    return {"metadata": {"namespace": "default", "labels": {"app": app}}, "spec": {"containers": containers, **spec}}
+
+
+def test_the_emptier_node_is_taken() -> None:
+    assert choose(wanting(), cluster())[0] == "a"
+    assert choose(wanting(), cluster(("a", wanting())))[0] == "b"
+
+
+def test_requests_have_to_fit() -> None:
+    used = cluster(("a", wanting(cpu="600m")), ("b", wanting(cpu="300m")))
+    assert choose(wanting(cpu="600m"), used) == ("b", ["Insufficient cpu"])
+    assert choose(wanting(cpu="800m"), used)[0] is None
+    side = {"name": "s", "restartPolicy": "Always", "resources": {"requests": {"cpu": "500m"}}}
+    assert choose(wanting(cpu="300m", initContainers=[side]), used)[0] is None, "a sidecar counts"
+    side.pop("restartPolicy")
+    assert choose(wanting(cpu="300m", initContainers=[side]), used)[0] == "b", "an init container is gone by then"
+    assert choose(wanting(), cluster(("a", wanting()), ("a", wanting()), ("b", wanting()))) == ("b", ["Too many pods"])
+
+
+def test_affinity_between_pods() -> None:
+    one = cluster(("a", wanting("x")))
+    assert choose(wanting("y", affinity=ANTI), one) == ("b", ["node(s) didn't match pod anti-affinity rules"])
+    assert choose(wanting("y", affinity=TOGETHER), one)[0] == "a"
+    assert choose(wanting("y", affinity=TOGETHER), cluster())[0] is None
+    assert choose(wanting("x", affinity=TOGETHER), cluster())[0] == "a", "the first of its kind"
+    shy = cluster(("a", wanting("y", affinity=ANTI)))
+    assert choose(wanting("x"), shy) == ("b", ["node(s) didn't satisfy existing pods anti-affinity rules"])
+    other = wanting("x")
+    other["metadata"]["namespace"] = "other"
+    assert objection(other, one.nodes[0], shy) is None, "other namespaces are not meant"
+
+
+def test_spreading() -> None:
+    constraint = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
+    constraint["labelSelector"] = {"matchLabels": {"app": "x"}}
+    pod, one = wanting(topologySpreadConstraints=[constraint]), cluster(("a", wanting()))
+    assert objection(pod, one.nodes[0], one) == "node(s) didn't match pod topology spread constraints"
+    assert objection(pod, one.nodes[1], one) is None
+    constraint["whenUnsatisfiable"] = "ScheduleAnyway"
+    assert objection(pod, one.nodes[0], one) is None
+
+
+def test_a_cordon_is_a_taint_and_ends(manager: Manager) -> None:
+    registry, strategic = manager.registry, "application/strategic-merge-patch+json"
+    own = {"key": "mine", "effect": "NoSchedule"}
+    registry.patch(NODES, "", "nodea", {"spec": {"unschedulable": True, "taints": [own]}}, strategic)
+    manager.settle()
+    taints = registry.get(NODES, "", "nodea")["spec"]["taints"]
+    assert [t["key"] for t in taints] == ["mine", "node.kubernetes.io/unschedulable"]
+    registry.create(
+        PODS, "default", {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
+    )
+    manager.settle()
+    assert registry.get(PODS, "default", "p")["spec"]["nodeName"] == "nodeb"
+    registry.patch(NODES, "", "nodea", {"spec": {"unschedulable": None}}, strategic)
+    manager.settle()
+    assert registry.get(NODES, "", "nodea")["spec"] == {"taints": [own]}
 
 
 def test_unschedulable_is_said_and_ends(manager: Manager) -> None:

@@ -109,9 +109,7 @@ def pod(obj: Obj) -> None:
             tolerations.append(
                 {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NOT_READY_SECONDS}
             )
-    spec.setdefault("priority", 0)
     spec.setdefault("enableServiceLinks", True)
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
 
 def pod_status(status: Obj) -> None:

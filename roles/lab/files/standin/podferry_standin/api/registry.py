@@ -280,6 +280,8 @@ class Registry:
         if grace < 0:
             grace = 1
         if "deletionTimestamp" in meta:
+            if meta.get("deletionGracePeriodSeconds") == 0:  # only finalizers are waited for
+                return obj
             if grace >= meta.get("deletionGracePeriodSeconds", 0) > 0 or (asked is None and grace > 0):
                 return obj
         else:

@@ -86,6 +86,7 @@ def require(resource: Resource, obj: Obj) -> None:
         "persistentvolumeclaims": ("spec.accessModes", "spec.resources.requests.storage"),
         "persistentvolumes": ("spec.capacity.storage", "spec.accessModes"),
         "storageclasses": ("provisioner",),
+        "horizontalpodautoscalers": ("spec.scaleTargetRef", "spec.maxReplicas"),
     }
     for path in needs.get(resource.plural, ()):
         here: Any = obj
