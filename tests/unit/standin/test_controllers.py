@@ -269,6 +269,17 @@ def test_a_cordon_is_a_taint_and_ends(manager: Manager) -> None:
     assert registry.get(NODES, "", "nodea")["spec"] == {"taints": [own]}
 
 
+def test_a_pod_with_init_containers_and_a_sidecar_becomes_ready(manager: Manager) -> None:
+    registry = manager.registry
+    init = [{"name": "a", "image": "i:1"}, {"name": "s", "image": "i:1", "restartPolicy": "Always"}]
+    body = {"initContainers": init, "containers": [{"name": "c", "image": "i:1"}]}
+    registry.create(PODS, "default", {"metadata": {"name": "p"}, "spec": body})
+    manager.settle()
+    state = registry.get(PODS, "default", "p")["status"]
+    assert [(c["name"], c["ready"]) for c in state["initContainerStatuses"]] == [("a", True), ("s", True)]
+    assert {c["type"]: c["status"] for c in state["conditions"]}["Ready"] == "True"
+
+
 def test_unschedulable_is_said_and_ends(manager: Manager) -> None:
     registry = manager.registry
     registry.create(
