@@ -14,6 +14,7 @@ from podferry_standin.api.registry import Registry
 from podferry_standin.api.resources import NODES as NODE_RESOURCE
 from podferry_standin.api.resources import PODS
 from podferry_standin.kubelet import status
+from podferry_standin.kubelet.order import is_sidecar
 from podferry_standin.kubelet.states import EXITED, RUNNING
 
 Obj = dict[str, Any]
@@ -63,6 +64,12 @@ class SimulatedKubelets(Controller):
             status.ContainerView(spec, self._runtime(spec, pod, fresh, going and observed, held))
             for spec in pod["spec"]["containers"]
         ]
+        init = [
+            status.ContainerView(
+                spec, self._runtime(spec, pod, fresh, (going and observed) or not is_sidecar(spec), held)
+            )
+            for spec in pod["spec"].get("initContainers") or []
+        ]
         view = status.PodView(
             pod,
             "10.99.0.11",
@@ -71,6 +78,7 @@ class SimulatedKubelets(Controller):
             not fresh and not (going and observed),
             going and observed,
             containers,
+            init,
         )
         self.set_status(PODS, pod, status.build(view))
 
@@ -79,7 +87,10 @@ class SimulatedKubelets(Controller):
         if fresh or held:
             return None
         started = time.time_ns() // 10**9 * 10**9
-        known = (pod["status"].get("containerStatuses") or [{}])[0].get("state", {}).get("running")
+        told = [*(pod["status"].get("containerStatuses") or []), *(pod["status"].get("initContainerStatuses") or [])]
+        entry: Obj = next((item for item in told if item["name"] == spec["name"]), {})
+        before = entry.get("state", {}).get("terminated")
+        known = entry.get("state", {}).get("running") or before
         if known:
             started = (
                 int(time.mktime(time.strptime(known["startedAt"], "%Y-%m-%dT%H:%M:%SZ"))) * 10**9
@@ -90,8 +101,8 @@ class SimulatedKubelets(Controller):
             metadata=SimpleNamespace(name=spec["name"], attempt=0),
             state=EXITED if ended else RUNNING,
             started_at=started,
-            finished_at=time.time_ns() if ended else 0,
-            exit_code=137 if ended else 0,
+            finished_at=started if ended else 0,
+            exit_code=before["exitCode"] if before else 137 if ended and "deletionTimestamp" in pod["metadata"] else 0,
             reason="",
             message="",
             image=SimpleNamespace(image=spec["image"]),

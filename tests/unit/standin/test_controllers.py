@@ -10,8 +10,8 @@ import pytest
 from simulated import SimulatedKubelets
 
 from podferry_standin.api.controllers import Manager, nodes
+from podferry_standin.api.controllers.placement import Snapshot, choose, objection
 from podferry_standin.api.controllers.replicaset import victim_order
-from podferry_standin.api.controllers.scheduler import objection
 from podferry_standin.api.registry import Registry
 from podferry_standin.api.resources import BY_NAME, DEPLOYMENTS, EVENTS, NODES, PODS, REPLICASETS, STATEFULSETS
 from podferry_standin.api.storage import Store
@@ -191,6 +191,95 @@ def test_where_a_pod_fits(spec: Obj, where: Obj, fits: bool) -> None:
     assert (objection({"spec": spec}, where) is None) is fits
 
 
+ANTI = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+    {"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "kubernetes.io/hostname"}
+]}}  # fmt: skip
+TOGETHER = {"podAffinity": ANTI["podAntiAffinity"]}
+
+
+def cluster(*pods: tuple[str, Obj]) -> Snapshot:
+    """Nodes a and b with one CPU, and pods by node."""
+    made = []
+    for name in ("a", "b"):
+        one = node(metadata={"name": name, "labels": {"kubernetes.io/hostname": name}})
+        one["status"]["allocatable"] = {"cpu": "1", "memory": "1Gi", "pods": "2"}
+        made.append(one)
+    return Snapshot(made, [{**pod, "spec": {**pod["spec"], "nodeName": where}} for where, pod in pods])
+
+
+def wanting(app: str = "x", cpu: str = "", **spec: Any) -> Obj:
+    resources: Obj = {"requests": {"cpu": cpu}} if cpu else {}
+    containers = [{"name": "c", "resources": resources}]
+    return {"metadata": {"namespace": "default", "labels": {"app": app}}, "spec": {"containers": containers, **spec}}
+
+
+def test_the_emptier_node_is_taken() -> None:
+    assert choose(wanting(), cluster())[0] == "a"
+    assert choose(wanting(), cluster(("a", wanting())))[0] == "b"
+
+
+def test_requests_have_to_fit() -> None:
+    used = cluster(("a", wanting(cpu="600m")), ("b", wanting(cpu="300m")))
+    assert choose(wanting(cpu="600m"), used) == ("b", ["Insufficient cpu"])
+    assert choose(wanting(cpu="800m"), used)[0] is None
+    side = {"name": "s", "restartPolicy": "Always", "resources": {"requests": {"cpu": "500m"}}}
+    assert choose(wanting(cpu="300m", initContainers=[side]), used)[0] is None, "a sidecar counts"
+    side.pop("restartPolicy")
+    assert choose(wanting(cpu="300m", initContainers=[side]), used)[0] == "b", "an init container is gone by then"
+    assert choose(wanting(), cluster(("a", wanting()), ("a", wanting()), ("b", wanting()))) == ("b", ["Too many pods"])
+
+
+def test_affinity_between_pods() -> None:
+    one = cluster(("a", wanting("x")))
+    assert choose(wanting("y", affinity=ANTI), one) == ("b", ["node(s) didn't match pod anti-affinity rules"])
+    assert choose(wanting("y", affinity=TOGETHER), one)[0] == "a"
+    assert choose(wanting("y", affinity=TOGETHER), cluster())[0] is None
+    assert choose(wanting("x", affinity=TOGETHER), cluster())[0] == "a", "the first of its kind"
+    shy = cluster(("a", wanting("y", affinity=ANTI)))
+    assert choose(wanting("x"), shy) == ("b", ["node(s) didn't satisfy existing pods anti-affinity rules"])
+    other = wanting("x")
+    other["metadata"]["namespace"] = "other"
+    assert objection(other, one.nodes[0], shy) is None, "other namespaces are not meant"
+
+
+def test_spreading() -> None:
+    constraint = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
+    constraint["labelSelector"] = {"matchLabels": {"app": "x"}}
+    pod, one = wanting(topologySpreadConstraints=[constraint]), cluster(("a", wanting()))
+    assert objection(pod, one.nodes[0], one) == "node(s) didn't match pod topology spread constraints"
+    assert objection(pod, one.nodes[1], one) is None
+    constraint["whenUnsatisfiable"] = "ScheduleAnyway"
+    assert objection(pod, one.nodes[0], one) is None
+
+
+def test_a_cordon_is_a_taint_and_ends(manager: Manager) -> None:
+    registry, strategic = manager.registry, "application/strategic-merge-patch+json"
+    own = {"key": "mine", "effect": "NoSchedule"}
+    registry.patch(NODES, "", "nodea", {"spec": {"unschedulable": True, "taints": [own]}}, strategic)
+    manager.settle()
+    taints = registry.get(NODES, "", "nodea")["spec"]["taints"]
+    assert [t["key"] for t in taints] == ["mine", "node.kubernetes.io/unschedulable"]
+    registry.create(
+        PODS, "default", {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
+    )
+    manager.settle()
+    assert registry.get(PODS, "default", "p")["spec"]["nodeName"] == "nodeb"
+    registry.patch(NODES, "", "nodea", {"spec": {"unschedulable": None}}, strategic)
+    manager.settle()
+    assert registry.get(NODES, "", "nodea")["spec"] == {"taints": [own]}
+
+
+def test_a_pod_with_init_containers_and_a_sidecar_becomes_ready(manager: Manager) -> None:
+    registry = manager.registry
+    init = [{"name": "a", "image": "i:1"}, {"name": "s", "image": "i:1", "restartPolicy": "Always"}]
+    body = {"initContainers": init, "containers": [{"name": "c", "image": "i:1"}]}
+    registry.create(PODS, "default", {"metadata": {"name": "p"}, "spec": body})
+    manager.settle()
+    state = registry.get(PODS, "default", "p")["status"]
+    assert [(c["name"], c["ready"]) for c in state["initContainerStatuses"]] == [("a", True), ("s", True)]
+    assert {c["type"]: c["status"] for c in state["conditions"]}["Ready"] == "True"
+
+
 def test_unschedulable_is_said_and_ends(manager: Manager) -> None:
     registry = manager.registry
     registry.create(
@@ -251,6 +340,49 @@ def test_services_list_their_ready_pods(manager: Manager) -> None:
     assert len(subsets[0]["addresses"]) == 1 and subsets[0]["ports"] == [{"port": 80, "protocol": "TCP"}]
     (piece,) = registry.store.list(BY_NAME["endpointslices"], "default")
     assert piece["endpoints"][0]["conditions"] == {"ready": True, "serving": True, "terminating": False}
+
+
+def test_endpoints_follow_readiness_and_the_end(manager: Manager) -> None:
+    registry, ready = manager.registry, "True"
+    spec: Obj = {
+        "selector": {"app": "x"},
+        "clusterIP": "None",
+        "ports": [{"name": "h", "port": 80, "targetPort": "web"}],
+    }
+    registry.create(BY_NAME["services"], "default", {"metadata": {"name": "s"}, "spec": spec})
+    container = {"name": "c", "image": "i:1", "ports": [{"name": "web", "containerPort": 8080}]}
+    body = {"hostname": "one", "subdomain": "s", "nodeName": "elsewhere", "containers": [container]}
+    registry.create(PODS, "default", {"metadata": {"name": "p", "labels": {"app": "x"}}, "spec": body})
+
+    def seen() -> tuple[Obj, list[Obj]]:
+        state = {"phase": "Running", "podIP": "10.0.0.9", "conditions": [{"type": "Ready", "status": ready}]}
+        pod = registry.get(PODS, "default", "p")
+        registry.update(PODS, "default", "p", {**pod, "status": {**pod["status"], **state}}, subresource="status")
+        manager.settle()
+        (piece,) = registry.store.list(BY_NAME["endpointslices"], "default")
+        subsets: list[Obj] = registry.get(BY_NAME["endpoints"], "default", "s")["subsets"]
+        return piece, subsets
+
+    piece, (subset,) = seen()
+    assert piece["endpoints"][0]["conditions"] == {"ready": True, "serving": True, "terminating": False}
+    assert piece["endpoints"][0]["hostname"] == "one" and piece["ports"][0]["port"] == 8080
+    assert "service.kubernetes.io/headless" in piece["metadata"]["labels"]
+    assert [a["ip"] for a in subset["addresses"]] == ["10.0.0.9"]
+    ready = "False"
+    piece, (subset,) = seen()
+    assert piece["endpoints"][0]["conditions"] == {"ready": False, "serving": False, "terminating": False}
+    assert "addresses" not in subset and len(subset["notReadyAddresses"]) == 1
+    ready = "True"
+    registry.delete(PODS, "default", "p")
+    piece, subsets = seen()
+    assert piece["endpoints"][0]["conditions"] == {"ready": False, "serving": True, "terminating": True}
+    assert subsets == [], "the older kind knows no end"
+    registry.delete(PODS, "default", "p", {"gracePeriodSeconds": 0})
+    manager.settle()
+    assert registry.store.list(BY_NAME["endpointslices"], "default")[0]["endpoints"] == []
+    registry.delete(BY_NAME["services"], "default", "s")
+    manager.settle()
+    assert not registry.store.list(BY_NAME["endpointslices"]) and not registry.store.list(BY_NAME["endpoints"])
 
 
 def test_events_say_what_happened(manager: Manager) -> None:

@@ -69,6 +69,17 @@ def test_unknown_runtime_class_is_refused(registry: Registry) -> None:
     assert (error.code, error.message) == (403, 'pods "p" is forbidden: pod rejected: RuntimeClass "nope" not found')
 
 
+def test_priority_is_the_classs(registry: Registry) -> None:
+    registry.create(BY_NAME["priorityclasses"], "", {"metadata": {"name": "high"}, "value": 7})
+    assert registry.create(PODS, "default", pod("a"))["spec"]["priority"] == 0
+    made = registry.create(PODS, "default", pod("b", priorityClassName="high"))["spec"]
+    assert (made["priority"], made["preemptionPolicy"]) == (7, "PreemptLowerPriority")
+    again = {**made, "containers": [{"name": "c", "image": "i:1"}]}
+    assert registry.create(PODS, "default", {"metadata": {"name": "c"}, "spec": again})["spec"]["priority"] == 7
+    assert refused(lambda: registry.create(PODS, "default", pod("d", priority=7))).code == 403
+    assert refused(lambda: registry.create(PODS, "default", pod("e", priorityClassName="none"))).code == 403
+
+
 def test_quota_refuses_also_in_a_dry_run(registry: Registry) -> None:
     registry.create(BY_NAME["resourcequotas"], "default", {"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}})
     registry.create(PODS, "default", pod("a"))
@@ -131,6 +142,31 @@ def test_grace_and_its_end(registry: Registry) -> None:
     )
     registry.delete(PODS, "default", "p", {"gracePeriodSeconds": 0})
     assert registry.store.find(PODS, "default", "p") is None
+
+
+def test_finalizers_hold_a_pod_until_they_are_gone(registry: Registry) -> None:
+    body = pod(nodeName="n")
+    body["metadata"]["finalizers"] = ["example.com/hold", "example.com/too"]
+    registry.create(PODS, "default", body)
+    assert registry.delete(PODS, "default", "p")["metadata"]["deletionGracePeriodSeconds"] == 30
+    ended = registry.delete(PODS, "default", "p", {"gracePeriodSeconds": 0})["metadata"]
+    assert ended["deletionGracePeriodSeconds"] == 0 and registry.store.find(PODS, "default", "p") is not None
+    again = registry.delete(PODS, "default", "p", {"gracePeriodSeconds": 0})["metadata"]
+    assert again["resourceVersion"] == ended["resourceVersion"], "again: nothing new"
+    change = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["example.com/hold"]}}
+    registry.patch(PODS, "default", "p", change, "application/strategic-merge-patch+json")
+    assert registry.get(PODS, "default", "p")["metadata"]["finalizers"] == ["example.com/too"]
+    registry.patch(PODS, "default", "p", {"metadata": {"finalizers": None}}, "application/merge-patch+json")
+    assert registry.store.find(PODS, "default", "p") is None
+
+
+def test_finalizers_alone_do_not_end_a_pod_that_runs(registry: Registry) -> None:
+    body = pod(nodeName="n")
+    body["metadata"]["finalizers"] = ["example.com/hold"]
+    registry.create(PODS, "default", body)
+    registry.delete(PODS, "default", "p")
+    registry.patch(PODS, "default", "p", {"metadata": {"finalizers": None}}, "application/merge-patch+json")
+    assert registry.store.find(PODS, "default", "p") is not None, "its kubelet has not ended it yet"
 
 
 def test_a_pod_without_a_node_goes_at_once(registry: Registry) -> None:
@@ -200,7 +236,26 @@ def test_eviction_minds_the_budget(registry: Registry) -> None:
     ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
     registry.update(PODS, "default", "p", {**made, "status": ready}, subresource="status")
     Manager(registry).settle()
-    assert refused(lambda: registry.evict("default", "p", None)).code == 429
+    error = refused(lambda: registry.evict("default", "p", None))
+    assert error.status() == {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": "Cannot evict pod as it would violate the pod's disruption budget.",
+        "reason": "TooManyRequests",
+        "details": {
+            "causes": [
+                {
+                    "reason": "DisruptionBudget",
+                    "message": "The disruption budget b needs 1 healthy pods and has 1 currently",
+                }
+            ]
+        },
+        "code": 429,
+    }
+    assert refused(lambda: registry.evict("default", "p", None, dry_run=True)).code == 429
+    assert refused(lambda: registry.evict("default", "nope", None)).code == 404
     registry.delete(BY_NAME["poddisruptionbudgets"], "default", "b")
     registry.evict("default", "p", {"gracePeriodSeconds": 0})
     assert registry.store.find(PODS, "default", "p") is None

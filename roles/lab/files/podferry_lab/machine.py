@@ -35,6 +35,9 @@ DATA = (
     "var/lib/kubelet",
 )
 
+#: One folder of the host that all machines see, in place of a file server: there is no NFS client to be had.
+SHARED = "srv/shared"
+
 #: Below /proc/sys: each network, IPC, PID and UTS namespace has its own. CRIU writes some of them.
 _OWN_SYSCTLS = (
     "net",
@@ -100,7 +103,7 @@ def _plant(lab: Lab, machine: Machine) -> None:
     """Fill the upper layer of a new machine with the files that the role rendered for it."""
     directory = lab.directory(machine.name)
     planted = f"{directory}/planted.json"
-    wanted = {"root": lab.root, "files": [file._asdict() for file in machine.files]}
+    wanted = {"root": lab.root, "shared": SHARED, "files": [file._asdict() for file in machine.files]}
     if os.path.exists(planted):
         with Path(planted).open(encoding="utf-8") as handle:
             if json.load(handle) == wanted:
@@ -114,6 +117,7 @@ def _plant(lab: Lab, machine: Machine) -> None:
         shutil.rmtree(f"{directory}/{name}", ignore_errors=True)
     for name in ("upper", "work", "mnt", *(f"data/{path.replace('/', '-')}" for path in DATA)):
         os.makedirs(f"{directory}/{name}", exist_ok=True)
+    os.makedirs(lab.shared, exist_ok=True)
     for file in [*machine.files, *keys.planted(lab, machine)]:
         _write(f"{directory}/upper", file)
     _same_directory_modes(f"{directory}/upper", lab.root)
@@ -300,6 +304,8 @@ def _mounts(lab: Lab, machine: Machine) -> None:
     for path in DATA:
         os.makedirs(f"{root}/{path}", exist_ok=True)
         linux.mount(f"{directory}/data/{path.replace('/', '-')}", f"{root}/{path}", "", linux.MS_BIND)
+    os.makedirs(f"{root}/{SHARED}", exist_ok=True)
+    linux.mount(lab.shared, f"{root}/{SHARED}", "", linux.MS_BIND)
     for source in [lab.images, *lab.bin_dirs]:
         _bind_readonly(source, root + source)
     linux.mount("proc", f"{root}/proc", "proc", safe)

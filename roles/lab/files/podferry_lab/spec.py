@@ -57,6 +57,11 @@ class Lab(NamedTuple):
         return f"{self.state}/control.netns"
 
     @property
+    def shared(self) -> str:
+        """The folder that all machines share."""
+        return f"{self.state}/shared"
+
+    @property
     def control(self) -> Machine:
         """The control host."""
         return next(machine for machine in self.machines if machine.control)

@@ -27,11 +27,12 @@ def main() -> None:
     parser.add_argument("--listen", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=6443)
     parser.add_argument("--state", type=Path, required=True, help="the file objects are kept in over a restart")
+    parser.add_argument("--shared", type=Path, help="the folder that all machines of the lab share")
     options = parser.parse_args()
-    _serve(json.loads(options.config.read_text()), options.listen, options.port, options.state)
+    _serve(json.loads(options.config.read_text()), options.listen, options.port, options.state, options.shared)
 
 
-def _serve(config: dict[str, str], listen: str, port: int, state: Path) -> None:
+def _serve(config: dict[str, str], listen: str, port: int, state: Path, shared: Path | None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     identity = (config["ca"], config["certificate"], config["key"])
@@ -39,7 +40,7 @@ def _serve(config: dict[str, str], listen: str, port: int, state: Path) -> None:
     registry = Registry(store)
     signer = Signer(config["token_key"].encode())
     server = Server(registry, kubelet_tls=tls.client(*identity), signer=signer, require_identity=True)
-    app = server.app(Manager(registry, ca=config["ca"]))
+    app = server.app(Manager(registry, ca=config["ca"], shared=shared))
     try:
         web.run_app(app, host=listen, port=port, ssl_context=tls.server(*identity), print=None, shutdown_timeout=0.2)
     finally:

@@ -13,6 +13,7 @@ from .storage import Store
 Obj = dict[str, Any]
 
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+_SYSTEM_PRIORITIES = {"system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -50,6 +51,7 @@ def mutate_pod(store: Store, obj: Obj) -> None:
         spec["serviceAccountName"] = spec["serviceAccount"] = account["metadata"]["name"]
         if spec.get("automountServiceAccountToken", account.get("automountServiceAccountToken", True)):
             _mount_token(spec)
+    priority(store, obj)
     if handler := spec.get("runtimeClassName"):
         runtime = store.find(BY_NAME["runtimeclasses"], "", handler)
         if runtime is None:
@@ -58,6 +60,51 @@ def mutate_pod(store: Store, obj: Obj) -> None:
             spec.setdefault("overhead", fixed)
         if chosen := (runtime.get("scheduling") or {}).get("nodeSelector"):
             spec["nodeSelector"] = {**(spec.get("nodeSelector") or {}), **chosen}
+
+
+def protect(store: Store, resource: Resource, obj: Obj) -> None:
+    """Claims and volumes stay while they are in use; a claim that names no class gets the default one, if there is one."""
+    finalizer = {"persistentvolumeclaims": "pvc-protection", "persistentvolumes": "pv-protection"}.get(resource.plural)
+    if finalizer is None:
+        return
+    held = obj["metadata"].setdefault("finalizers", [])
+    if f"kubernetes.io/{finalizer}" not in held:
+        held.append(f"kubernetes.io/{finalizer}")
+    if resource.plural == "persistentvolumeclaims" and obj["spec"].get("storageClassName") is None:
+        for item in store.list(BY_NAME["storageclasses"]):
+            notes = item["metadata"].get("annotations") or {}
+            if notes.get("storageclass.kubernetes.io/is-default-class") == "true":
+                obj["spec"]["storageClassName"] = item["metadata"]["name"]
+
+
+def priority(store: Store, obj: Obj) -> None:
+    """Priority admission: the number is the class's, whatever the pod says.
+
+    :raises ApiError: 403 for an unknown class, or a number that is not the class's
+    """
+    spec, name = obj["spec"], obj["metadata"].get("name", "")
+    classes = store.list(BY_NAME["priorityclasses"])
+    wanted = spec.get("priorityClassName")
+    if wanted in _SYSTEM_PRIORITIES:
+        value, policy = _SYSTEM_PRIORITIES[wanted], "PreemptLowerPriority"
+    else:
+        found = next(
+            (c for c in classes if (c["metadata"]["name"] == wanted if wanted else c.get("globalDefault"))), None
+        )
+        if wanted and found is None:
+            raise errors.forbidden(PODS, name, f"no PriorityClass with name {wanted} was found")
+        value = found["value"] if found is not None else 0
+        policy = (found or {}).get("preemptionPolicy", "PreemptLowerPriority")
+        if found is not None:
+            spec["priorityClassName"] = found["metadata"]["name"]
+    if spec.get("priority") not in (None, value):
+        why = (
+            f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; priority admission "
+            f"controller computed {value} from the given PriorityClass name"
+        )
+        raise errors.forbidden(PODS, name, why)
+    spec.update(priority=value)
+    spec.setdefault("preemptionPolicy", policy)
 
 
 def _mount_token(spec: Obj) -> None:

@@ -109,9 +109,14 @@ def pod(obj: Obj) -> None:
             tolerations.append(
                 {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NOT_READY_SECONDS}
             )
-    spec.setdefault("priority", 0)
     spec.setdefault("enableServiceLinks", True)
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+
+def pod_status(status: Obj) -> None:
+    """Times of conditions are said also when there is none."""
+    for condition in status.get("conditions") or []:
+        condition.setdefault("lastProbeTime", None)
+        condition.setdefault("lastTransitionTime", None)
 
 
 def qos_class(spec: Obj) -> str:
@@ -159,6 +164,11 @@ def statefulset(obj: Obj) -> None:
     if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
         strategy.setdefault("rollingUpdate", {}).setdefault("partition", 0)
     spec.setdefault("revisionHistoryLimit", 10)
+    for template in spec.get("volumeClaimTemplates") or []:
+        template.setdefault("kind", "PersistentVolumeClaim")
+        template.setdefault("apiVersion", "v1")
+        template["spec"].setdefault("volumeMode", "Filesystem")
+        template.setdefault("status", {"phase": "Pending"})
     policy = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
     policy.setdefault("whenDeleted", "Retain")
     policy.setdefault("whenScaled", "Retain")
@@ -190,6 +200,26 @@ def secret(obj: Obj) -> None:
         obj.setdefault("data", {})[key] = base64.b64encode(value.encode()).decode()
 
 
+def storage_class(obj: Obj) -> None:
+    """Defaults of a StorageClass."""
+    obj.setdefault("reclaimPolicy", "Delete")
+    obj.setdefault("volumeBindingMode", "Immediate")
+
+
+def claim(obj: Obj) -> None:
+    """Defaults of a PersistentVolumeClaim; its class is admission's."""
+    obj["spec"].setdefault("volumeMode", "Filesystem")
+
+
+def volume(obj: Obj) -> None:
+    """Defaults of a PersistentVolume."""
+    spec = obj["spec"]
+    spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
+    spec.setdefault("volumeMode", "Filesystem")
+    if "hostPath" in spec:
+        spec["hostPath"].setdefault("type", "")
+
+
 DEFAULTS = {
     "pods": pod,
     "deployments": deployment,
@@ -198,6 +228,9 @@ DEFAULTS = {
     "services": service,
     "namespaces": namespace,
     "secrets": secret,
+    "storageclasses": storage_class,
+    "persistentvolumeclaims": claim,
+    "persistentvolumes": volume,
 }
 
 INITIAL_STATUS: dict[str, Obj] = {
@@ -208,6 +241,8 @@ INITIAL_STATUS: dict[str, Obj] = {
     "namespaces": {"phase": "Active"},
     "poddisruptionbudgets": {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0},
     "resourcequotas": {},
+    "persistentvolumeclaims": {"phase": "Pending"},
+    "persistentvolumes": {"phase": "Pending"},
     "daemonsets": {"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0},
     "jobs": {},
 }

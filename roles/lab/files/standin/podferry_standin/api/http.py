@@ -86,7 +86,9 @@ class Server:
         try:
             return await handler(request)
         except errors.ApiError as error:
-            return web.json_response(error.status(), status=error.code)
+            retry = (error.details or {}).get("retryAfterSeconds")
+            headers = {"Retry-After": str(retry)} if retry else None
+            return web.json_response(error.status(), status=error.code, headers=headers)
 
     @web.middleware
     async def _identity(
@@ -230,6 +232,9 @@ class Server:
         if target.subresource == "binding":
             self.registry.bind(target.namespace, target.name, body["target"]["name"])
         elif target.subresource == "eviction":
+            named = (body.get("metadata") or {}).get("name", target.name)
+            if named != target.name:
+                raise errors.bad_request(f"name in URL does not match name in Eviction object: {named}, {target.name}")
             self.registry.evict(target.namespace, target.name, body.get("deleteOptions"), dry_run=dry_run)
         else:
             account = self.registry.get(BY_NAME["serviceaccounts"], target.namespace, target.name)

@@ -145,7 +145,7 @@ def strategic(current: Any, patch: Obj) -> Obj:
             field = key.partition("/")[2]
             result[field] = [item for item in result.get(field) or [] if item not in value]
         elif key.startswith("$"):
-            continue  # $setElementOrder only orders, $retainKeys is done
+            continue  # $setElementOrder comes last, $retainKeys is done
         elif value is None:
             result.pop(key, None)
         elif isinstance(value, dict):
@@ -154,7 +154,31 @@ def strategic(current: Any, patch: Obj) -> Obj:
             result[key] = _merge_list(key, result.get(key) or [], value)
         else:
             result[key] = value
+    for key, order in patch.items():
+        field = key.partition("/")[2]
+        if key.startswith("$setElementOrder/") and isinstance(result.get(field), list):
+            result[field] = _ordered(field, result[field], order)
     return result
+
+
+def _ordered(field: str, items: list[Any], order: list[Any]) -> list[Any]:
+    """The items in the patch's order; those it does not know keep their place before what came after them."""
+    key = next(
+        (k for k in _MERGE_KEYS.get(field, ()) if all(isinstance(i, dict) and k in i for i in items + order)), None
+    )
+
+    def name(item: Any) -> Any:
+        return item[key] if key is not None else item
+
+    wanted = [name(item) for item in order]
+    if any(isinstance(value, dict | list) for value in wanted):
+        return items
+    places = {name(item): index for index, item in enumerate(items)}
+    listed = [items[places[value]] for value in wanted if value in places]
+    for item in [item for item in items if name(item) not in wanted]:
+        later = (i for i, have in enumerate(listed) if places[name(have)] > places[name(item)])
+        listed.insert(next(later, len(listed)), item)
+    return listed
 
 
 def _merge_list(field: str, current: list[Any], patch: list[Any]) -> list[Any]:

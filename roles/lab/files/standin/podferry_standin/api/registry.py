@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from . import admission, defaults, errors, selectors, validation
+from . import admission, defaults, errors, eviction, selectors, validation
 from . import patch as patches
 from .resources import BY_NAME, NAMESPACES, PODS, Resource
 from .storage import Store
@@ -73,6 +73,7 @@ class Registry:
         validation.require(resource, obj)
         if resource is PODS:
             admission.mutate_pod(self.store, obj)
+        admission.protect(self.store, resource, obj)
         if fill := defaults.DEFAULTS.get(resource.plural):
             fill(obj)
         if resource.plural == "services":
@@ -122,7 +123,10 @@ class Registry:
 
     def _cluster_address(self, obj: Obj) -> None:
         spec = obj["spec"]
-        if spec["type"] == "ExternalName" or spec.get("clusterIP"):
+        if spec["type"] == "ExternalName":
+            return
+        if spec.get("clusterIP"):
+            spec.setdefault("clusterIPs", [spec["clusterIP"]])
             return
         taken = {item["spec"].get("clusterIP") for item in self.store.list(BY_NAME["services"])}
         spec["clusterIP"] = next(address for n in range(1, 250) if (address := f"10.96.0.{n}") not in taken)
@@ -145,6 +149,8 @@ class Registry:
             raise errors.stale(resource, name)
         if subresource == "status":
             new = {**current, "status": copy.deepcopy(body.get("status") or {})}
+            if resource is PODS:
+                defaults.pod_status(new["status"])
         else:
             new = self._merged(resource, current, body)
         if new == current or dry_run:
@@ -274,6 +280,8 @@ class Registry:
         if grace < 0:
             grace = 1
         if "deletionTimestamp" in meta:
+            if meta.get("deletionGracePeriodSeconds") == 0:  # only finalizers are waited for
+                return obj
             if grace >= meta.get("deletionGracePeriodSeconds", 0) > 0 or (asked is None and grace > 0):
                 return obj
         else:
@@ -308,18 +316,20 @@ class Registry:
 
     def evict(self, namespace: str, name: str, options: Obj | None, *, dry_run: bool = False) -> None:
         """Delete unless a disruption budget says no (429)."""
-        pod = self.store.get(PODS, namespace, name)
-        for budget in self.store.list(BY_NAME["poddisruptionbudgets"], namespace):
-            if not selectors.selects(budget["spec"].get("selector"), pod["metadata"].get("labels") or {}):
-                continue
-            status = budget["status"]
-            if status.get("disruptionsAllowed", 0) < 1:
-                why = (
-                    f"The disruption budget {budget['metadata']['name']} needs {status.get('desiredHealthy', 0)} healthy pods "
-                    f"and has {status.get('currentHealthy', 0)} currently"
+        pod, budgets = self.store.get(PODS, namespace, name), BY_NAME["poddisruptionbudgets"]
+        wanted = (options or {}).get("preconditions") or {}
+        self._preconditions(PODS, pod, wanted)
+        budget = eviction.budget_for(pod, self.store.list(budgets, namespace))
+        if budget is not None:
+            spent = eviction.spend(budget, name, self.clock())
+            if not dry_run:
+                self.update(
+                    budgets, namespace, budget["metadata"]["name"], {**budget, "status": spent}, subresource="status"
                 )
-                details = {"causes": [{"reason": "DisruptionBudget", "message": why}]}
-                raise errors.ApiError(
-                    429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget.", details
-                )
-        self.delete(PODS, namespace, name, options, dry_run=dry_run)
+        if not dry_run and "deletionTimestamp" not in pod["metadata"]:
+            mark = eviction.target_condition(pod["metadata"].get("generation", 1), self.clock())
+            others = [c for c in pod["status"].get("conditions") or [] if c["type"] != mark["type"]]
+            pod["status"]["conditions"] = [*others, mark]
+            self.store.replace(PODS, pod)
+        met = {**(options or {}), "preconditions": {k: v for k, v in wanted.items() if k == "uid"}}
+        self.delete(PODS, namespace, name, met, dry_run=dry_run)

@@ -9,7 +9,6 @@ compaction of etcd.
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import sqlite3
 from collections import deque
@@ -25,6 +24,15 @@ from .resources import Resource
 Obj = dict[str, Any]
 Key = tuple[str, str, str]
 HISTORY = 4096
+
+
+def clone(value: Any) -> Any:
+    """A copy of what JSON can say; several times faster than ``copy.deepcopy``, and most of what this process does."""
+    if type(value) is dict:
+        return {key: clone(item) for key, item in value.items()}
+    if type(value) is list:
+        return [clone(item) for item in value]
+    return value
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Store:
 
     def __init__(self, path: Path | None = None) -> None:
         self.revision = 1
-        self._objects: dict[Key, Obj] = {}
+        self._objects: dict[str, dict[Key, Obj]] = {}  # by plural
         self._history: deque[Change] = deque(maxlen=HISTORY)
         self._listeners: set[asyncio.Queue[Change]] = set()
         self._db: sqlite3.Connection | None = None
@@ -60,9 +68,12 @@ class Store:
         )
         self._db.execute("CREATE TABLE IF NOT EXISTS revision (id INTEGER PRIMARY KEY, value INTEGER)")
         for plural, namespace, name, body in self._db.execute("SELECT plural, namespace, name, body FROM objects"):
-            self._objects[(plural, namespace, name)] = json.loads(body)
+            self._of(plural)[(plural, namespace, name)] = json.loads(body)
         for (value,) in self._db.execute("SELECT value FROM revision"):
             self.revision = value
+
+    def _of(self, plural: str) -> dict[Key, Obj]:
+        return self._objects.setdefault(plural, {})
 
     def close(self) -> None:
         """Close the file."""
@@ -72,48 +83,54 @@ class Store:
 
     def get(self, resource: Resource, namespace: str, name: str) -> Obj:
         """A copy of one object; 404 if it is not there."""
-        found = self._objects.get((resource.plural, namespace, name))
+        found = self.find(resource, namespace, name)
         if found is None:
             raise errors.not_found(resource, name)
-        return copy.deepcopy(found)
+        return found
 
     def find(self, resource: Resource, namespace: str, name: str) -> Obj | None:
         """A copy of one object or None."""
-        return copy.deepcopy(self._objects.get((resource.plural, namespace, name)))
+        found = self._of(resource.plural).get((resource.plural, namespace, name))
+        return None if found is None else clone(found)
 
     def list(self, resource: Resource, namespace: str = "") -> list[Obj]:
         """Copies of all objects of a resource, in one namespace or in all, by namespace and name."""
-        keys = sorted(k for k in self._objects if k[0] == resource.plural and (not namespace or k[1] == namespace))
-        return [copy.deepcopy(self._objects[key]) for key in keys]
+        found = self._of(resource.plural)
+        return [clone(found[key]) for key in sorted(found) if not namespace or key[1] == namespace]
+
+    def uids(self, resource: Resource) -> set[str]:
+        """The UIDs of all objects of a resource."""
+        return {obj["metadata"]["uid"] for obj in self._of(resource.plural).values()}
 
     def create(self, resource: Resource, obj: Obj) -> Obj:
         """Add an object; 409 if the name is taken."""
         key = _key(resource, obj)
-        if key in self._objects:
+        if key in self._of(resource.plural):
             raise errors.already_exists(resource, key[2])
         return self._write("ADDED", resource, key, obj, None)
 
     def replace(self, resource: Resource, obj: Obj) -> Obj:
         """Replace an object that is there. Nothing is written when nothing changed."""
         key = _key(resource, obj)
-        previous = self._objects[key]
+        previous = self._of(resource.plural)[key]
         if obj == previous:
-            return copy.deepcopy(previous)
+            same: Obj = clone(previous)
+            return same
         return self._write("MODIFIED", resource, key, obj, previous)
 
     def remove(self, resource: Resource, obj: Obj) -> Obj:
         """Remove an object; its last state carries the revision of the removal."""
         key = _key(resource, obj)
-        return self._write("DELETED", resource, key, obj, self._objects[key])
+        return self._write("DELETED", resource, key, obj, self._of(resource.plural)[key])
 
     def _write(self, kind: str, resource: Resource, key: Key, obj: Obj, previous: Obj | None) -> Obj:
         self.revision += 1
-        stored = copy.deepcopy(obj)
+        stored: Obj = clone(obj)
         stored["metadata"]["resourceVersion"] = str(self.revision)
         if kind == "DELETED":
-            del self._objects[key]
+            del self._of(resource.plural)[key]
         else:
-            self._objects[key] = stored
+            self._of(resource.plural)[key] = stored
         if self._db is not None:
             self._db.execute("BEGIN")
             if kind == "DELETED":
@@ -126,7 +143,8 @@ class Store:
         self._history.append(change)
         for queue in self._listeners:
             queue.put_nowait(change)
-        return copy.deepcopy(stored)
+        answer: Obj = clone(stored)
+        return answer
 
     def since(self, revision: int) -> Sequence[Change]:
         """The changes after a revision; 410 if the history does not reach back that far."""

@@ -44,6 +44,55 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
     "namespaces": (("Name", 0), ("Status", 0), ("Age", 0)),
     "events": (("Last Seen", 0), ("Type", 0), ("Reason", 0), ("Object", 0), ("Message", 0)),
     "runtimeclasses": (("Name", 0), ("Handler", 0), ("Age", 0)),
+    "persistentvolumeclaims": (
+        ("Name", 0),
+        ("Status", 0),
+        ("Volume", 0),
+        ("Capacity", 0),
+        ("Access Modes", 0),
+        ("StorageClass", 0),
+        ("Age", 0),
+        ("VolumeMode", 1),
+    ),
+    "persistentvolumes": (
+        ("Name", 0),
+        ("Capacity", 0),
+        ("Access Modes", 0),
+        ("Reclaim Policy", 0),
+        ("Status", 0),
+        ("Claim", 0),
+        ("StorageClass", 0),
+        ("Age", 0),
+        ("VolumeMode", 1),
+    ),
+    "storageclasses": (
+        ("Name", 0),
+        ("Provisioner", 0),
+        ("ReclaimPolicy", 0),
+        ("VolumeBindingMode", 0),
+        ("AllowVolumeExpansion", 0),
+        ("Age", 0),
+    ),
+    "poddisruptionbudgets": (
+        ("Name", 0),
+        ("Min Available", 0),
+        ("Max Unavailable", 0),
+        ("Allowed Disruptions", 0),
+        ("Age", 0),
+    ),
+    "horizontalpodautoscalers": (
+        ("Name", 0),
+        ("Reference", 0),
+        ("Targets", 0),
+        ("MinPods", 0),
+        ("MaxPods", 0),
+        ("Replicas", 0),
+        ("Age", 0),
+    ),
+    "endpointslices": (("Name", 0), ("AddressType", 0), ("Ports", 0), ("Endpoints", 0), ("Age", 0)),
+    "endpoints": (("Name", 0), ("Endpoints", 0), ("Age", 0)),
+    "controllerrevisions": (("Name", 0), ("Controller", 0), ("Revision", 0), ("Age", 0)),
+    "priorityclasses": (("Name", 0), ("Value", 0), ("Global-Default", 0), ("Age", 0), ("PreemptionPolicy", 0)),
 }
 _PLAIN: tuple[Column, ...] = (("Name", 0), ("Age", 0))
 
@@ -113,33 +162,70 @@ def _plain(item: Obj) -> list[Any]:
 
 def pod_reason(pod: Obj) -> str:
     """The STATUS column."""
-    status = pod.get("status") or {}
+    return _summary(pod)[0]
+
+
+def _summary(pod: Obj) -> tuple[str, int, int]:
+    """STATUS, ready containers and restarts as kubectl's server-side printer counts them: sidecars are containers."""
+    status, spec = pod.get("status") or {}, pod["spec"]
     reason = str(status.get("reason") or status.get("phase", ""))
-    for container in reversed(status.get("containerStatuses") or []):
-        state = container.get("state") or {}
-        waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
-        if waiting.get("reason"):
-            reason = waiting["reason"]
-        elif ended:
-            reason = ended.get("reason") or f"ExitCode:{ended.get('exitCode')}"
-    return "Terminating" if "deletionTimestamp" in pod["metadata"] else reason
+    stay = {c["name"] for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"}
+    init = status.get("initContainerStatuses") or []
+    ready = 0
+    initializing = ""
+    for index, entry in enumerate(init):
+        state, sidecar = entry.get("state") or {}, entry["name"] in stay
+        ended, waiting = state.get("terminated"), (state.get("waiting") or {}).get("reason", "")
+        if ended and ended.get("exitCode") == 0:
+            continue
+        if sidecar and entry.get("started"):
+            ready += bool(entry.get("ready"))
+            continue
+        if ended:
+            initializing = f"Init:{ended.get('reason') or 'ExitCode:' + str(ended.get('exitCode'))}"
+        elif waiting and waiting != "PodInitializing":
+            initializing = f"Init:{waiting}"
+        else:
+            initializing = f"Init:{index}/{len(spec['initContainers'])}"
+        break
+    restarts = sum(entry.get("restartCount", 0) for entry in init)
+    initialized = any(c["type"] == "Initialized" and c["status"] == "True" for c in status.get("conditions") or [])
+    if initializing and not initialized:
+        reason = initializing
+    else:
+        restarts = sum(entry.get("restartCount", 0) for entry in init if entry["name"] in stay)
+        running = False
+        for container in reversed(status.get("containerStatuses") or []):
+            state = container.get("state") or {}
+            waiting, ended = (state.get("waiting") or {}).get("reason"), state.get("terminated") or {}
+            restarts += container.get("restartCount", 0)
+            ready += bool(container.get("ready"))
+            running = running or bool(container.get("ready") and "running" in state)
+            if waiting:
+                reason = waiting
+            elif ended:
+                reason = ended.get("reason") or f"ExitCode:{ended.get('exitCode')}"
+        if reason == "Completed" and running:
+            reason = "Running"
+    return ("Terminating" if "deletionTimestamp" in pod["metadata"] else reason), ready, restarts
 
 
 def _pod(item: Obj) -> list[Any]:
     status, spec = item.get("status") or {}, item["spec"]
-    containers = status.get("containerStatuses") or []
-    ready = sum(1 for container in containers if container.get("ready"))
-    restarts = sum(container.get("restartCount", 0) for container in containers)
+    reason, ready, restarts = _summary(item)
+    gates = [gate["conditionType"] for gate in spec.get("readinessGates") or []]
+    met = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
+    stay = sum(1 for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always")
     return [
         item["metadata"]["name"],
-        f"{ready}/{len(spec['containers'])}",
-        pod_reason(item),
+        f"{ready}/{len(spec['containers']) + stay}",
+        reason,
         restarts,
         _age(item),
         status.get("podIP") or "<none>",
         spec.get("nodeName") or "<none>",
         "<none>",
-        "<none>",
+        f"{sum(1 for gate in gates if gate in met)}/{len(gates)}" if gates else "<none>",
     ]
 
 
@@ -224,6 +310,111 @@ def _runtimeclass(item: Obj) -> list[Any]:
     return [item["metadata"]["name"], item["handler"], _age(item)]
 
 
+_SHORT_MODES = {
+    "ReadWriteOnce": "RWO",
+    "ReadOnlyMany": "ROX",
+    "ReadWriteMany": "RWX",
+    "ReadWriteOncePod": "RWOP",
+}
+
+
+def _modes(modes: list[str] | None) -> str:
+    return ",".join(_SHORT_MODES.get(mode, mode) for mode in modes or [])
+
+
+def _claim(item: Obj) -> list[Any]:
+    spec, status = item["spec"], item.get("status") or {}
+    bound = bool(spec.get("volumeName"))
+    return [
+        item["metadata"]["name"],
+        "Terminating" if "deletionTimestamp" in item["metadata"] else status.get("phase", ""),
+        spec.get("volumeName", ""),
+        (status.get("capacity") or {}).get("storage", "") if bound else "",
+        _modes(status.get("accessModes")) if bound else "",
+        spec.get("storageClassName", ""),
+        _age(item),
+        spec.get("volumeMode", ""),
+    ]
+
+
+def _volume(item: Obj) -> list[Any]:
+    spec, claim = item["spec"], item["spec"].get("claimRef")
+    return [
+        item["metadata"]["name"],
+        spec["capacity"]["storage"],
+        _modes(spec.get("accessModes")),
+        spec["persistentVolumeReclaimPolicy"],
+        "Terminating" if "deletionTimestamp" in item["metadata"] else (item.get("status") or {}).get("phase", ""),
+        f"{claim['namespace']}/{claim['name']}" if claim else "",
+        spec.get("storageClassName", ""),
+        _age(item),
+        spec.get("volumeMode", ""),
+    ]
+
+
+def _storageclass(item: Obj) -> list[Any]:
+    name = item["metadata"]["name"]
+    notes = item["metadata"].get("annotations") or {}
+    if notes.get("storageclass.kubernetes.io/is-default-class") == "true":
+        name += " (default)"
+    expansion = str(item.get("allowVolumeExpansion", False)).lower()
+    return [name, item["provisioner"], item["reclaimPolicy"], item["volumeBindingMode"], expansion, _age(item)]
+
+
+def _budget(item: Obj) -> list[Any]:
+    spec, status = item["spec"], item.get("status") or {}
+    limits = [str(spec.get(key, "N/A")) for key in ("minAvailable", "maxUnavailable")]
+    return [item["metadata"]["name"], *limits, status.get("disruptionsAllowed", 0), _age(item)]
+
+
+def _autoscaler(item: Obj) -> list[Any]:
+    spec, status = item["spec"], item.get("status") or {}
+    target = spec["scaleTargetRef"]
+    return [
+        item["metadata"]["name"],
+        f"{target['kind']}/{target['name']}",
+        "<unknown>" if spec.get("metrics") else "<none>",
+        spec.get("minReplicas", 1),
+        spec["maxReplicas"],
+        status.get("currentReplicas", 0),
+        _age(item),
+    ]
+
+
+def _few(values: list[str]) -> str:
+    """The first three, as kubectl shortens lists."""
+    rest = f" + {len(values) - 3} more..." if len(values) > 3 else ""
+    return (",".join(values[:3]) + rest) or "<none>"
+
+
+def _slice(item: Obj) -> list[Any]:
+    ports = [str(port.get("port", "*")) for port in item.get("ports") or []]
+    addresses = [address for endpoint in item.get("endpoints") or [] for address in endpoint["addresses"]]
+    unset = "<unset>"
+    return [item["metadata"]["name"], item["addressType"], _few(ports) if ports else unset, _few(addresses), _age(item)]
+
+
+def _endpoints(item: Obj) -> list[Any]:
+    found = [
+        f"{address['ip']}:{port['port']}" if port else address["ip"]
+        for subset in item.get("subsets") or []
+        for port in subset.get("ports") or [None]
+        for address in subset.get("addresses") or []
+    ]
+    return [item["metadata"]["name"], _few(found), _age(item)]
+
+
+def _revision(item: Obj) -> list[Any]:
+    owner = next((ref for ref in item["metadata"].get("ownerReferences") or [] if ref.get("controller")), None)
+    name = f"{owner['kind'].lower()}.{owner['apiVersion'].partition('/')[0]}/{owner['name']}" if owner else "<none>"
+    return [item["metadata"]["name"], name, item["revision"], _age(item)]
+
+
+def _priorityclass(item: Obj) -> list[Any]:
+    policy = item.get("preemptionPolicy", "PreemptLowerPriority")
+    return [item["metadata"]["name"], item["value"], str(item.get("globalDefault", False)).lower(), _age(item), policy]
+
+
 _CELLS = {
     "pods": _pod,
     "nodes": _node,
@@ -234,4 +425,13 @@ _CELLS = {
     "namespaces": _namespace,
     "events": _event,
     "runtimeclasses": _runtimeclass,
+    "persistentvolumeclaims": _claim,
+    "persistentvolumes": _volume,
+    "storageclasses": _storageclass,
+    "poddisruptionbudgets": _budget,
+    "horizontalpodautoscalers": _autoscaler,
+    "endpointslices": _slice,
+    "endpoints": _endpoints,
+    "controllerrevisions": _revision,
+    "priorityclasses": _priorityclass,
 }

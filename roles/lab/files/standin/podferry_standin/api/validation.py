@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from . import errors, selectors
@@ -21,6 +22,7 @@ _NAME_RULE = (
     "with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
+_SOURCES = ("nfs", "hostPath", "local", "csi", "iscsi", "fc", "cephfs", "rbd", "glusterfs")
 POD_UPDATE_RULE = (
     "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -50,9 +52,19 @@ def check(resource: Resource, obj: Obj) -> None:
             raise errors.invalid(resource, name, "metadata.labels", "FieldValueInvalid", message)
     if resource.plural == "pods":
         _pod_spec(resource, name, obj["spec"], "spec")
+    elif resource.plural == "persistentvolumes":
+        given = [kind for kind in _SOURCES if kind in obj["spec"]]
+        if not given:
+            raise errors.invalid(
+                resource, name, "spec", "FieldValueRequired", "Required value: must specify a volume type"
+            )
+        if len(given) > 1:
+            message = "Forbidden: may not specify more than 1 volume type"
+            raise errors.invalid(resource, name, f"spec.{given[1]}", "FieldValueForbidden", message)
     elif resource.plural in ("deployments", "replicasets", "statefulsets"):
         spec = obj["spec"]
-        _pod_spec(resource, name, spec["template"]["spec"], "spec.template.spec")
+        claims = {item["metadata"]["name"] for item in spec.get("volumeClaimTemplates") or []}
+        _pod_spec(resource, name, spec["template"]["spec"], "spec.template.spec", claims)
         labels = spec["template"].get("metadata", {}).get("labels") or {}
         if not selectors.selects(spec["selector"], labels):
             message = f"Invalid value: {json.dumps(labels)}: `selector` does not match template `labels`"
@@ -71,6 +83,10 @@ def require(resource: Resource, obj: Obj) -> None:
         "runtimeclasses": ("handler",),
         "poddisruptionbudgets": ("spec",),
         "resourcequotas": ("spec",),
+        "persistentvolumeclaims": ("spec.accessModes", "spec.resources.requests.storage"),
+        "persistentvolumes": ("spec.capacity.storage", "spec.accessModes"),
+        "storageclasses": ("provisioner",),
+        "horizontalpodautoscalers": ("spec.scaleTargetRef", "spec.maxReplicas"),
     }
     for path in needs.get(resource.plural, ()):
         here: Any = obj
@@ -80,9 +96,9 @@ def require(resource: Resource, obj: Obj) -> None:
             raise errors.invalid(resource, name, path, "FieldValueRequired", "Required value")
 
 
-def _pod_spec(resource: Resource, name: str, spec: Obj, path: str) -> None:
+def _pod_spec(resource: Resource, name: str, spec: Obj, path: str, claims: Iterable[str] = ()) -> None:
     seen: set[str] = set()
-    volumes = {volume["name"] for volume in spec.get("volumes", [])}
+    volumes = {volume["name"] for volume in spec.get("volumes", [])} | set(claims)
     for group in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(group, [])):
             here = f"{path}.{group}[{index}]"
@@ -94,6 +110,11 @@ def _pod_spec(resource: Resource, name: str, spec: Obj, path: str) -> None:
             seen.add(container["name"])
             if not container.get("image") and resource.plural == "pods":
                 raise errors.invalid(resource, name, f"{here}.image", "FieldValueRequired", "Required value")
+            if group == "initContainers" and container.get("restartPolicy") != "Always":
+                for field in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
+                    if container.get(field):
+                        message = "Forbidden: may not be set for init containers without restartPolicy=Always"
+                        raise errors.invalid(resource, name, f"{here}.{field}", "FieldValueForbidden", message)
             for number, mount in enumerate(container.get("volumeMounts", [])):
                 if mount["name"] not in volumes:
                     message = f'Not found: "{mount["name"]}"'
@@ -129,6 +150,21 @@ def check_update(resource: Resource, old: Obj, new: Obj) -> None:
                 "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
             )
             raise errors.invalid(resource, name, "spec", "FieldValueForbidden", message)
+    elif resource.plural == "persistentvolumeclaims":
+        mutable = {"resources", "volumeAttributesClassName"} | (
+            set() if old["spec"].get("volumeName") else {"volumeName"}
+        )
+        if _without(old["spec"], mutable) != _without(new["spec"], mutable):
+            message = (
+                "Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName "
+                "for bound claims"
+            )
+            raise errors.invalid(resource, name, "spec", "FieldValueForbidden", message)
+    elif resource.plural == "persistentvolumes":
+        before, after = ({k: obj["spec"][k] for k in _SOURCES if k in obj["spec"]} for obj in (old, new))
+        if before != after:
+            message = "Forbidden: spec.persistentvolumesource is immutable after creation"
+            raise errors.invalid(resource, name, "spec.persistentvolumesource", "FieldValueForbidden", message)
     elif resource.plural == "runtimeclasses" and old["handler"] != new["handler"]:
         message = f'Invalid value: "{new["handler"]}": field is immutable'
         raise errors.invalid(resource, name, "handler", "FieldValueInvalid", message)

@@ -165,7 +165,7 @@ class Kubelet:
             for level in ("", "/burstable", "/besteffort"):
                 remove_cgroup(f"/kubepods{level}/pod{uid}")
             Volumes.tear_down(self.config, uid)
-        except CriError as error:
+        except (CriError, OSError) as error:
             log.warning("ending %s: %s", uid, error)
             self._unknown.pop(uid, None)
 

@@ -69,6 +69,10 @@ class Api:
         """A merge patch."""
         return self.request("PATCH", path, body, "application/merge-patch+json")
 
+    def strategic(self, path: str, body: Obj) -> Obj:
+        """A strategic merge patch."""
+        return self.request("PATCH", path, body, "application/strategic-merge-patch+json")
+
     def watch(self, path: str, query: dict[str, str], revision: str) -> Iterator[Obj]:
         """Watch events from a revision on, until the server ends the stream.
 

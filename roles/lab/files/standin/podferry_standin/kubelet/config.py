@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings, the paths a real kubelet uses, and small conversions."""
+"""Settings, the paths a real kubelet uses."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Config:
     runtime: str = "unix:///run/containerd/containerd.sock"
     root: Path = Path("/var/lib/kubelet")
     logs: Path = Path("/var/log/pods")
+    shared: Path = Path("/srv/shared")  # the lab's folder that all machines see: what nfs volumes are made of
     port: int = 10250
     cgroup_driver: str = "cgroupfs"
     runtime_request_timeout: float = 120.0
@@ -36,7 +37,7 @@ class Config:
     def read(cls, path: Path) -> Config:
         """From a file; unknown names are an error."""
         raw = json.loads(path.read_text())
-        for name in ("root", "logs"):
+        for name in ("root", "logs", "shared"):
             if name in raw:
                 raw[name] = Path(raw[name])
         return cls(**raw)
@@ -55,25 +56,3 @@ def stamp(moment: float | None = None) -> str:
     """RFC 3339, whole seconds; now or a UNIX time."""
     when = datetime.now(UTC) if moment is None else datetime.fromtimestamp(moment, UTC)
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-_UNITS = {
-    "Ki": 1 << 10,
-    "Mi": 1 << 20,
-    "Gi": 1 << 30,
-    "Ti": 1 << 40,
-    "k": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-    "m": 1e-3,
-}
-
-
-def quantity(text: str | int | float) -> float:
-    """A Kubernetes quantity as a number."""
-    text = str(text)
-    for unit, factor in _UNITS.items():
-        if text.endswith(unit):
-            return float(text[: -len(unit)]) * factor
-    return float(text)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import status
+from . import order, status
 from .apiclient import Api, ApiError
 from .config import Config, stamp
 from .cri import Cri, CriError
@@ -80,6 +80,8 @@ class PodWorker:
         self._waiting: dict[str, tuple[str, str]] = {}
         self._probers: dict[str, Prober] = {}  # by container id
         self._address = ""
+        self._ends: dict[str, Any] = {}  # ContainerStatus by id of what has ended
+        self._places: dict[str, str] = {}  # sandbox by container
 
     # what others call
 
@@ -139,11 +141,17 @@ class PodWorker:
             return _RESYNC_SECONDS
         self._volumes_up(pod)
         sandbox = self._sandbox(pod)
+        if sandbox is None:
+            self._end(pod)
+            return _RESYNC_SECONDS
         if self._terminate.is_set():
             return 0
         self._report(sandbox_ready=True)
         self._address = self._node.cri.sandbox_ip(sandbox.id) or self._node.config.address
         delay = self._containers(pod, sandbox)
+        if delay is None:
+            self._end(pod)
+            return _RESYNC_SECONDS
         self._report(sandbox_ready=True)
         return delay
 
@@ -159,12 +167,17 @@ class PodWorker:
             raise
 
     def _sandbox(self, pod: Obj) -> Any:
-        """The Ready sandbox; a new one if there is none, after what is left of an old one is stopped."""
+        """The Ready sandbox; a new one if there is none, after what is left of an old one is stopped.
+
+        None if the pod has ended: no other is wanted.
+        """
         cri, found = self._node.cri, self._node.cri.sandboxes(self.uid)
         if found and found[0].state == SANDBOX_READY:
             return found[0]
         if not found:
             self._report(sandbox_ready=False)
+        elif order.has_ended(pod["spec"], {name: have[0] for name, have in self._latest().items()}):
+            return None
         for old in found:
             for container in cri.containers(self.uid):
                 if container.pod_sandbox_id == old.id and container.state == RUNNING:
@@ -190,44 +203,51 @@ class PodWorker:
         return str(self._node.api.request("GET", f"/apis/node.k8s.io/v1/runtimeclasses/{name}")["handler"])
 
     def _latest(self) -> dict[str, list[Any]]:
-        """ContainerStatus of each container's attempts, the latest first."""
+        """ContainerStatus of each container's attempts, the latest first. What has ended does not change any more."""
         found: dict[str, list[Any]] = {}
+        known, self._ends, self._places = self._ends, {}, {}
         for item in sorted(self._node.cri.containers(self.uid), key=lambda c: (-c.metadata.attempt, -c.created_at)):
             with contextlib.suppress(CriError):
-                found.setdefault(item.metadata.name, []).append(self._node.cri.container_status(item.id))
+                have = known.get(item.id) or self._node.cri.container_status(item.id)
+                if have.state == EXITED:
+                    self._ends[item.id] = have
+                self._places[item.id] = item.pod_sandbox_id
+                found.setdefault(item.metadata.name, []).append(have)
         return found
 
-    def _containers(self, pod: Obj, sandbox: Any) -> float:
-        """Start what has to run, one after another; init containers first and each to its end."""
-        attempts, delay = self._latest(), _RESYNC_SECONDS
-        for spec in pod["spec"].get("initContainers") or []:
-            latest = (attempts.get(spec["name"]) or [None])[0]
-            sidecar = spec.get("restartPolicy") == "Always"
-            if latest is not None and latest.state == EXITED and latest.exit_code == 0 and not sidecar:
-                continue
-            if latest is None or latest.state == EXITED:
-                delay = min(delay, self._start(pod, sandbox, spec, attempts.get(spec["name"]) or []))
-            if not sidecar:
-                return delay
-        for spec in pod["spec"]["containers"]:
+    def _containers(self, pod: Obj, sandbox: Any) -> float | None:
+        """Start what has to run, one after another; the seconds until the next look, None when the pod has ended."""
+        attempts, delay, spec = self._latest(), _RESYNC_SECONDS, pod["spec"]
+        # Those of an earlier sandbox count as restarts, and no more: the pod begins again with its init containers.
+        here = {name: have[0] for name, have in attempts.items() if self._places[have[0].id] == sandbox.id}
+        for container in [*filter(order.is_sidecar, spec.get("initContainers") or []), *spec["containers"]]:
+            now = here.get(container["name"])
+            if now is not None and now.state == RUNNING:
+                self._waiting.pop(container["name"], None)
+                self._watch(container, now)
+        plan = order.plan(spec, here, self._has_started)
+        if plan.ended:
+            return None
+        for container in plan.start:
             if self._terminate.is_set():
                 return 0
-            have = attempts.get(spec["name"]) or []
-            latest = have[0] if have else None
-            if latest is not None and latest.state == RUNNING:
-                self._waiting.pop(spec["name"], None)
-                self._watch(spec, latest)
-                continue
-            if latest is not None and not self._restarts(pod, latest):
-                continue
-            delay = min(delay, self._start(pod, sandbox, spec, have))
+            delay = min(delay, self._start(pod, sandbox, container, attempts.get(container["name"]) or []))
         self._drop_old(attempts)
         return delay
 
-    @staticmethod
-    def _restarts(pod: Obj, latest: Any) -> bool:
-        policy = pod["spec"].get("restartPolicy", "Always")
-        return bool(policy == "Always" or (policy == "OnFailure" and latest.exit_code != 0))
+    def _has_started(self, spec: Obj, running: Any) -> bool:
+        prober = self._probers.get(running.id)
+        return prober.started if prober is not None else "startupProbe" not in spec
+
+    def _end(self, pod: Obj) -> None:
+        """Nothing runs again: sidecars are stopped, and the sandbox."""
+        for container in list(self._probers):
+            self._forget(container)
+        self._waiting.clear()
+        self._stop_containers(pod, pod["spec"].get("terminationGracePeriodSeconds", 30))
+        for sandbox in self._node.cri.sandboxes(self.uid):
+            self._node.cri.stop_sandbox(sandbox.id)
+        self._report(sandbox_ready=False)
 
     def _drop_old(self, attempts: dict[str, list[Any]]) -> None:
         """Keep one dead container a name, as the kubelet's garbage collection."""
@@ -372,6 +392,9 @@ class PodWorker:
 
     def _view(self, *, sandbox_ready: bool, terminating: bool) -> status.PodView:
         attempts = self._latest()
+        running = {item.id for have in attempts.values() for item in have if item.state == RUNNING}
+        for container in [container for container in self._probers if container not in running]:
+            self._forget(container)
 
         def view(spec: Obj) -> status.ContainerView:
             have = attempts.get(spec["name"]) or []
@@ -404,9 +427,6 @@ class PodWorker:
         """Write the status if it says something new."""
         if self._gone:
             return
-        for container in list(self._probers):
-            if not self._alive(container):
-                self._forget(container)
         made = status.build(self._view(sandbox_ready=sandbox_ready, terminating=terminating))
         if made == self.pod.get("status"):
             return
@@ -415,17 +435,13 @@ class PodWorker:
         try:
             self.pod = {
                 **self.pod,
-                "status": self._node.api.merge(path, {"metadata": {"uid": self.uid}, "status": made})["status"],
+                "status": self._node.api.strategic(
+                    path, {"metadata": {"uid": self.uid}, "status": status.patch_of(made)}
+                )["status"],
             }
         except ApiError as error:
             if error.code not in (404, 409):
                 raise
-
-    def _alive(self, container: str) -> bool:
-        try:
-            return bool(self._node.cri.container_status(container).state == RUNNING)
-        except CriError:
-            return False
 
     # the end
 
@@ -435,13 +451,10 @@ class PodWorker:
         for container in list(self._probers):
             self._forget(container)
         grace = self._grace if self._grace is not None else pod["spec"].get("terminationGracePeriodSeconds", 30)
-        running = [item for item in cri.containers(self.uid) if item.state in (CREATED, RUNNING)]
         ready = any(item.state == SANDBOX_READY for item in cri.sandboxes(self.uid))
         with contextlib.suppress(ApiError):
             self._report(sandbox_ready=ready)
-        if running:
-            with ThreadPoolExecutor(len(running)) as pool:
-                list(pool.map(lambda item: self._stop(pod, item, max(_MINIMUM_GRACE, grace)), running))
+        self._stop_containers(pod, grace)
         for sandbox in cri.sandboxes(self.uid):
             cri.stop_sandbox(sandbox.id)
         if not self._gone:
@@ -449,13 +462,24 @@ class PodWorker:
             self._delete(pod)
         self._clean(pod)
 
-    def _stop(self, pod: Obj, item: Any, grace: int) -> None:
-        name = item.metadata.name
+    def _stop_containers(self, pod: Obj, grace: float) -> None:
+        """All that run: ordinary ones at once, then sidecars one by one, all within one grace period."""
+        running = [item for item in self._node.cri.containers(self.uid) if item.state in (CREATED, RUNNING)]
+        end = time.monotonic() + grace
+        for names in order.stop_groups(pod["spec"], {item.metadata.name for item in running}):
+            group = [item for item in running if item.metadata.name in names]
+            with ThreadPoolExecutor(len(group)) as pool:
+                list(pool.map(lambda item: self._stop(pod, item, end), group))
+
+    def _stop(self, pod: Obj, item: Any, end: float) -> None:
+        """preStop and the signals, until ``end`` on the monotonic clock."""
+        name, spec = item.metadata.name, pod["spec"]
         self._node.events.pod(pod, "Killing", f"Stopping container {name}", container=name)
-        spec: Obj = next((c for c in pod["spec"]["containers"] if c["name"] == name), {})
-        if hook := (spec.get("lifecycle") or {}).get("preStop"):
+        known = [*spec["containers"], *(spec.get("initContainers") or [])]
+        container: Obj = next((c for c in known if c["name"] == name), {})
+        if hook := (container.get("lifecycle") or {}).get("preStop"):
             self._hook(pod, hook, item.id, "PreStop", name)
-        self._node.cri.stop(item.id, grace)
+        self._node.cri.stop(item.id, max(_MINIMUM_GRACE, round(end - time.monotonic())))
 
     def _delete(self, pod: Obj) -> None:
         meta = pod["metadata"]

@@ -11,8 +11,9 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from ..quantities import quantity
 from .apiclient import Api, ApiError
-from .config import Config, quantity
+from .config import Config
 from .cri_messages import new
 from .volumes import Volumes, field_value, resource_value
 
@@ -87,7 +88,10 @@ def sandbox_config(config: Config, pod: Obj, attempt: int, seen: str) -> Any:
         for port in container.get("ports") or []
     ]
     security = new("LinuxSandboxSecurityContext", namespace_options=_namespaces(spec), seccomp=new("SecurityProfile"))
-    security.privileged = any((c.get("securityContext") or {}).get("privileged", False) for c in spec["containers"])
+    security.privileged = any(
+        (c.get("securityContext") or {}).get("privileged", False)
+        for c in [*spec["containers"], *(spec.get("initContainers") or [])]
+    )
     if "runAsUser" in context:
         security.run_as_user.value = context["runAsUser"]
     if "runAsGroup" in context:
@@ -183,7 +187,7 @@ class ContainerFactory:
             args=[expand(part, env) for part in container.get("args") or []],
             working_dir=container.get("workingDir", ""),
             envs=[new("KeyValue", key=key, value=value.encode()) for key, value in env.items()],
-            mounts=self._mounts(pod, container, address),
+            mounts=self._mounts(pod, container, address, env),
             labels={**labels(pod), "io.kubernetes.container.name": name},
             annotations={
                 "io.kubernetes.container.hash": container_hash(container),
@@ -256,15 +260,16 @@ class ContainerFactory:
             else dict(data)
         )
 
-    def _mounts(self, pod: Obj, container: Obj, address: str) -> list[Any]:
+    def _mounts(self, pod: Obj, container: Obj, address: str, env: dict[str, str]) -> list[Any]:
         volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes") or []}
         mounts = []
-        for mount in container.get("volumeMounts") or []:
-            path = self._volumes.host_path(pod, volumes[mount["name"]])
-            if mount.get("subPath"):
-                path = path / mount["subPath"]
-                if not path.exists():
-                    path.mkdir(parents=True)
+        for index, mount in enumerate(container.get("volumeMounts") or []):
+            volume = volumes[mount["name"]]
+            sub = mount.get("subPath") or expand(mount.get("subPathExpr") or "", env)
+            if sub:
+                path = self._volumes.sub_path(pod, volume, container["name"], index, sub)
+            else:
+                path = self._volumes.host_path(pod, volume)
             mounts.append(
                 new(
                     "Mount",

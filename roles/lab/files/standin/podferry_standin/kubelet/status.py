@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .config import stamp
+from .order import is_sidecar
 from .states import EXITED, RUNNING
 
 Obj = dict[str, Any]
 
 _NS = 1e9
 _UNREADY = "ContainersNotReady"
+_OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
 @dataclass
@@ -45,13 +47,16 @@ def build(view: PodView) -> Obj:
     """The whole status. Times of conditions stay while the conditions do."""
     old = view.pod.get("status") or {}
     generation = view.pod["metadata"].get("generation", 1)
-    containers = [container_status(item, view) for item in view.containers]
-    init = [container_status(item, view) for item in view.init]
-    phase = _phase(view)
+    before = {
+        item["name"]: item for key in ("containerStatuses", "initContainerStatuses") for item in old.get(key) or []
+    }
+    containers = [container_status(item, view, before) for item in view.containers]
+    init = [_init_status(item, view, before) for item in view.init]
+    phase = _phase(view, containers, init)
     status: Obj = {
         "observedGeneration": generation,
         "phase": phase,
-        "conditions": _conditions(view, containers, phase, old, generation),
+        "conditions": _conditions(view, containers, init, phase, old, generation),
         "hostIP": view.node_address,
         "hostIPs": [{"ip": view.node_address}],
     }
@@ -69,26 +74,37 @@ def build(view: PodView) -> Obj:
     return status
 
 
-def container_status(item: ContainerView, view: PodView) -> Obj:
+def _init_status(item: ContainerView, view: PodView, before: dict[str, Obj]) -> Obj:
+    """One entry of initContainerStatuses: one that ends is ready when it ended well, a sidecar as any container."""
+    entry = container_status(item, view, before)
+    if not is_sidecar(item.spec):
+        entry["ready"] = (entry["state"].get("terminated") or {}).get("exitCode") == 0
+    return entry
+
+
+def container_status(item: ContainerView, view: PodView, before: dict[str, Obj]) -> Obj:
     """One entry of containerStatuses."""
     now, name = item.current, item.spec["name"]
     # containerd answers CREATED while the OCI runtime's create is held: for the kubelet that is still creating.
     shown = now if now is not None and now.state in (RUNNING, EXITED) else None
+    known = before.get(name, {})
+    if now is None and "terminated" in (known.get("state") or {}) and item.waiting is None:
+        return known  # the runtime has forgotten it: what was said of it stays
     state, last = _state(item, shown, view), {}
     finished = item.previous
     if "waiting" in state and shown is not None and shown.state == EXITED:
         finished = shown
     if finished is not None and finished.state == EXITED:
         last = {"terminated": terminated(finished, view.runtime)}
+    elif now is None:
+        last = known.get("lastState") or {}
     running = "running" in state
     entry: Obj = {
         "name": name,
         "state": state,
         "lastState": last,
         "ready": running and item.probed_ready and item.probed_started,
-        "restartCount": now.metadata.attempt
-        if now is not None
-        else (finished.metadata.attempt if finished is not None else 0),
+        "restartCount": _restarts(item, known),
         "image": _image(shown, item.spec),
         "imageID": shown.image_ref if shown is not None else "",
     }
@@ -98,6 +114,12 @@ def container_status(item: ContainerView, view: PodView) -> Obj:
     if shown is not None:
         entry.update(resources=item.spec.get("resources") or {}, user=_user(item.spec, view.pod["spec"]))
     return entry
+
+
+def _restarts(item: ContainerView, known: Obj) -> int:
+    """The number of the latest attempt; what was said before where the runtime knows none."""
+    latest = item.current if item.current is not None else item.previous
+    return int(latest.metadata.attempt) if latest is not None else int(known.get("restartCount", 0))
 
 
 def _image(shown: Any | None, spec: Obj) -> str:
@@ -141,61 +163,109 @@ def terminated(status: Any, runtime: str) -> Obj:
     return ended
 
 
-def _phase(view: PodView) -> str:
-    """The phase; a terminating pod whose containers have ended has ended, whatever its restart policy."""
+def _phase(view: PodView, containers: list[Obj], init: list[Obj]) -> str:
+    """The phase; a terminating pod whose containers have ended has ended, whatever its restart policy.
+
+    Sidecars keep a pod Running, but how it ends is said by its ordinary containers alone.
+    """
     policy = view.pod["spec"].get("restartPolicy", "Always")
-    states = [item.current for item in view.containers]
     old = str((view.pod.get("status") or {}).get("phase", "Pending"))
     if old in ("Succeeded", "Failed"):
         return old
-    if any(item is not None and item.state == RUNNING for item in states):
+    pairs = list(zip(view.init, init, strict=True))
+    sidecars = [entry for item, entry in pairs if is_sidecar(item.spec)]
+    ordinary = [entry for item, entry in pairs if not is_sidecar(item.spec)]
+    if policy == "Never" and any(_end(e).get("exitCode", 0) != 0 for e in ordinary if not _runs(e)):
+        return "Failed"
+    running = any(_runs(entry) for entry in containers + sidecars)
+    stopped = [entry for entry in containers if not _runs(entry) and _end(entry)]
+    failed = any(_end(entry)["exitCode"] != 0 for entry in stopped)
+    if view.terminating and not running:
+        return "Failed" if failed or len(stopped) < len(containers) else "Succeeded"
+    initializing = any(_runs(entry) or not _end(entry) for entry in ordinary)
+    if not any(_runs(entry) or _end(entry) for entry in containers):  # none was started yet
+        initializing = initializing or any(not _end(e) and not (_runs(e) and e["started"]) for e in sidecars)
+    if initializing or any(not _runs(entry) and not _end(entry) for entry in containers):
+        return "Pending"
+    if running:
         return "Running"
-    ended = [item for item in states if item is not None and item.state == EXITED]
-    if len(ended) < len(states) and not view.terminating:
-        started = bool(ended) or any(item.previous is not None for item in view.containers)
-        return "Running" if started else "Pending"
-    failed = any(item.exit_code != 0 for item in ended)
-    if view.terminating:
-        return "Failed" if failed or len(ended) < len(states) else "Succeeded"
     if policy == "Always" or (policy == "OnFailure" and failed):
         # One that never got further than a failed start is still Pending, as with the real kubelet.
-        return "Pending" if all(item.reason == "StartError" or not item.started_at for item in ended) else "Running"
+        return "Pending" if all(_never_ran(entry) for entry in stopped) else "Running"
     return "Failed" if failed else "Succeeded"
 
 
-def _conditions(view: PodView, containers: list[Obj], phase: str, old: Obj, generation: int) -> list[Obj]:
-    unready = [item["name"] for item in containers if not item["ready"]]
-    initialized = all(
-        item.current is not None and item.current.state == EXITED and item.current.exit_code == 0 for item in view.init
-    )
-    ready: Obj = {"status": "True"}
+def _runs(entry: Obj) -> bool:
+    return "running" in entry["state"]
+
+
+def _end(entry: Obj) -> Obj:
+    """How a container that does not run ended the last time; empty if it never ran."""
+    end: Obj = entry["state"].get("terminated") or entry["lastState"].get("terminated") or {}
+    return end
+
+
+def _never_ran(entry: Obj) -> bool:
+    end = _end(entry)
+    return end.get("reason") == "StartError" or "startedAt" not in end
+
+
+def _ready(view: PodView, containers: list[Obj], init: list[Obj], phase: str, old: Obj) -> tuple[Obj, Obj]:
+    """ContainersReady, which sidecars count for, and Ready, which also asks the readiness gates."""
+    stay = [entry for item, entry in zip(view.init, init, strict=True) if is_sidecar(item.spec)]
+    unready = [item["name"] for item in stay + containers if not item["ready"]]
     if phase == "Failed":
-        ready = {"status": "False", "reason": "PodFailed"}
+        inside: Obj = {"status": "False", "reason": "PodFailed"}
     elif phase == "Succeeded":
-        ready = {"status": "False", "reason": "PodCompleted"}
+        inside = {"status": "False", "reason": "PodCompleted"}
     elif unready:
-        ready = {
-            "status": "False",
-            "reason": _UNREADY,
-            "message": f"containers with unready status: [{' '.join(unready)}]",
-        }
-    waiting_init: Obj = {"status": "True"}
-    if not initialized:
-        names = " ".join(item.spec["name"] for item in view.init)
-        waiting_init = {
-            "status": "False",
-            "reason": "ContainersNotInitialized",
-            "message": f"containers with incomplete status: [{names}]",
-        }
+        message = f"containers with unready status: [{' '.join(unready)}]"
+        inside = {"status": "False", "reason": _UNREADY, "message": message}
+    else:
+        inside = {"status": "True"}
+        lacking = []
+        have = {item["type"]: item["status"] for item in old.get("conditions") or []}
+        for gate in view.pod["spec"].get("readinessGates") or []:
+            name = gate["conditionType"]
+            if name not in have:
+                lacking.append(f'corresponding condition of pod readiness gate "{name}" does not exist.')
+            elif have[name] != "True":
+                lacking.append(f'the status of pod readiness gate "{name}" is not "True", but {have[name]}')
+        if lacking:
+            return inside, {"status": "False", "reason": "ReadinessGatesNotReady", "message": ", ".join(lacking)}
+    return inside, inside
+
+
+def _initialized(view: PodView, containers: list[Obj], init: list[Obj], phase: str) -> Obj:
+    if phase == "Succeeded":
+        return {"status": "True", "reason": "PodCompleted"}
+    if any(_runs(entry) or _end(entry) for entry in containers):
+        return {"status": "True"}
+    incomplete = [
+        entry["name"]
+        for item, entry in zip(view.init, init, strict=True)
+        if not (entry["started"] if is_sidecar(item.spec) else entry["ready"])
+    ]
+    if not incomplete:
+        return {"status": "True"}
+    message = f"containers with incomplete status: [{' '.join(incomplete)}]"
+    return {"status": "False", "reason": "ContainersNotInitialized", "message": message}
+
+
+def _conditions(
+    view: PodView, containers: list[Obj], init: list[Obj], phase: str, old: Obj, generation: int
+) -> list[Obj]:
+    """The kubelet's own conditions, and those of others as they were."""
+    inside, ready = _ready(view, containers, init, phase, old)
     wanted: dict[str, Obj] = {
         "PodReadyToStartContainers": {"status": "True" if view.sandbox_ready else "False"},
-        "Initialized": waiting_init,
+        "Initialized": _initialized(view, containers, init, phase),
         "Ready": ready,
-        "ContainersReady": ready,
+        "ContainersReady": inside,
         "PodScheduled": {"status": "True"},
     }
     before: dict[str, Obj] = {item["type"]: item for item in old.get("conditions") or []}
-    made: list[Obj] = []
+    made: list[Obj] = [item for kind, item in before.items() if kind not in wanted]
     for kind, value in wanted.items():
         have = before.get(kind, {})
         since = have.get("lastTransitionTime") if have.get("status") == value["status"] else None
@@ -210,3 +280,10 @@ def _conditions(view: PodView, containers: list[Obj], phase: str, old: Obj, gene
             }
         )
     return made
+
+
+def patch_of(made: Obj) -> Obj:
+    """The status as a strategic merge patch: conditions of others stay as they wrote them, also meanwhile."""
+    own = [{"reason": None, "message": None, **item} for item in made["conditions"] if item["type"] in _OWN]
+    order = [{"type": item["type"]} for item in made["conditions"]]
+    return {**made, "conditions": own, "$setElementOrder/conditions": order}

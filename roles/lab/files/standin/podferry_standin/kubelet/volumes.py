@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..quantities import quantity
+from . import mounts
 from .apiclient import Api, ApiError
-from .config import Config, quantity
+from .config import Config
 
 Obj = dict[str, Any]
 Files = dict[str, tuple[bytes, int]]  # relative path to content and mode
@@ -26,6 +28,9 @@ _PLUGINS = {
     "downwardAPI": "kubernetes.io~downward-api",
     "emptyDir": "kubernetes.io~empty-dir",
 }
+# What a claim may be bound to; hostPath has no directory of its own.
+_BOUND_TO = {"nfs": "kubernetes.io~nfs", "local": "kubernetes.io~local-volume"}
+_SERVER = "lab"  # of the nfs volumes that the lab's shared folder plays
 _ON_TMPFS = {"projected", "secret", "downwardAPI"}
 _RENEW_AT = 0.8
 
@@ -41,17 +46,55 @@ class Volumes:
     config: Config
     api: Api
     _tokens: dict[str, tuple[str, float]] = field(default_factory=dict)  # path: token, when to renew
+    _bound: dict[str, Obj] = field(default_factory=dict)  # PersistentVolumes by the name of the pod's volume
 
     def host_path(self, pod: Obj, volume: Obj) -> Path:
-        """Where a volume is on the node."""
+        """Where a volume is on the node; of a claim only after ``set_up``."""
         if "hostPath" in volume:
             return Path(volume["hostPath"]["path"])
+        if "persistentVolumeClaim" in volume:
+            return self._bound_path(pod, self._bound[volume["name"]])
+        if "nfs" in volume:
+            return self._directory(pod, _BOUND_TO["nfs"], volume["name"])
         kind = next((name for name in _PLUGINS if name in volume), None)
         if kind is None:
             raise VolumeError(
                 f"volume {volume['name']}: this stand-in has no such volumes: {sorted(set(volume) - {'name'})}"
             )
-        return self.config.pod_dir(pod["metadata"]["uid"]) / "volumes" / _PLUGINS[kind] / str(volume["name"])
+        return self._directory(pod, _PLUGINS[kind], volume["name"])
+
+    def _directory(self, pod: Obj, plugin: str, name: str) -> Path:
+        return self.config.pod_dir(pod["metadata"]["uid"]) / "volumes" / plugin / name
+
+    def _bound_path(self, pod: Obj, found: Obj) -> Path:
+        if "hostPath" in found["spec"]:
+            return Path(found["spec"]["hostPath"]["path"])
+        kind = next((name for name in _BOUND_TO if name in found["spec"]), None)
+        name = found["metadata"]["name"]
+        if kind is None:
+            raise VolumeError(f"persistent volume {name}: this stand-in has no such volumes")
+        return self._directory(pod, _BOUND_TO[kind], name)
+
+    def sub_path(self, pod: Obj, volume: Obj, container: str, index: int, path: str) -> Path:
+        """A part of a volume for one mount of a container: a bind mount of its own, made when it is missing.
+
+        :raises VolumeError: the path leads out of the volume
+        """
+        root = self.host_path(pod, volume)
+        source = (root / path).resolve()
+        if not source.is_relative_to(root.resolve()):
+            raise VolumeError(f"failed to prepare subPath for volumeMount: {path} is not within the volume")
+        if not source.exists():
+            source.mkdir(parents=True)
+            source.chmod(root.stat().st_mode & 0o7777)
+        bound = self._bound.get(volume["name"])
+        inner = str(bound["metadata"]["name"] if bound is not None else volume["name"])
+        target = self.config.pod_dir(pod["metadata"]["uid"]) / "volume-subpaths" / inner / container / str(index)
+        try:
+            mounts.bind(source, target)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise VolumeError(f"failed to prepare subPath for volumeMount: {error}") from error
+        return target
 
     def set_up(self, pod: Obj) -> None:
         """Make all volumes, or bring their contents up to date.
@@ -59,18 +102,24 @@ class Volumes:
         :raises VolumeError: something they are made of is missing
         """
         for volume in pod["spec"].get("volumes") or []:
+            if "persistentVolumeClaim" in volume:
+                self._claimed(pod, volume)
+                continue
             path = self.host_path(pod, volume)
             if "hostPath" in volume:
                 if volume["hostPath"].get("type") == "DirectoryOrCreate":
                     path.mkdir(parents=True, exist_ok=True)
                 continue
-            path.mkdir(parents=True, exist_ok=True)
-            if "emptyDir" in volume:
-                self._empty_dir(path, volume["emptyDir"])
+            if "nfs" in volume:
+                self._nfs(volume["nfs"], path, volume["name"], read_only=volume["nfs"].get("readOnly", False))
                 continue
+            if "emptyDir" in volume:
+                self._empty_dir(path, volume["emptyDir"], (pod["spec"].get("securityContext") or {}).get("fsGroup"))
+                continue
+            path.mkdir(parents=True, exist_ok=True)
             kind = next(name for name in _PLUGINS if name in volume)
             if kind in _ON_TMPFS:
-                _tmpfs(path, None)
+                mounts.tmpfs(path, None)
             try:
                 files = self._files(pod, volume, kind)
             except ApiError as error:
@@ -78,19 +127,64 @@ class Volumes:
             write_atomically(path, files)
 
     @staticmethod
-    def _empty_dir(path: Path, source: Obj) -> None:
+    def _empty_dir(path: Path, source: Obj, group: int | None) -> None:
+        """Open to all, once: afterwards it is the containers' own."""
+        fresh = not path.exists()
+        path.mkdir(parents=True, exist_ok=True)
         if source.get("medium") == "Memory":
-            _tmpfs(path, int(quantity(source["sizeLimit"])) if source.get("sizeLimit") else None)
-        path.chmod(0o777)
+            fresh = mounts.tmpfs(path, int(quantity(source["sizeLimit"])) if source.get("sizeLimit") else None)
+        if fresh:
+            if group is not None:
+                os.chown(path, -1, group)
+            path.chmod(0o777 if group is None else 0o2777)
+
+    def _claimed(self, pod: Obj, volume: Obj) -> None:
+        """Mount what a claim is bound to."""
+        if volume["name"] not in self._bound:
+            self._bound[volume["name"]] = self._persistent(pod, volume["persistentVolumeClaim"]["claimName"])
+        found, source = self._bound[volume["name"]], volume["persistentVolumeClaim"]
+        path, spec, name = self._bound_path(pod, found), found["spec"], found["metadata"]["name"]
+        if "nfs" in spec:
+            read_only = source.get("readOnly", False) or spec["nfs"].get("readOnly", False)
+            self._nfs(spec["nfs"], path, name, read_only=read_only)
+        elif "local" in spec:
+            self._bind(Path(spec["local"]["path"]), path, name, read_only=source.get("readOnly", False))
+
+    def _persistent(self, pod: Obj, claim: str) -> Obj:
+        namespace = pod["metadata"]["namespace"]
+        try:
+            found = self.api.request("GET", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{claim}")
+            name = found["spec"].get("volumeName")
+            if (found.get("status") or {}).get("phase") != "Bound" or not name:
+                raise VolumeError(f"error processing PVC {namespace}/{claim}: PVC is not bound")
+            return self.api.request("GET", f"/api/v1/persistentvolumes/{name}")
+        except ApiError as error:
+            raise VolumeError(f"error processing PVC {namespace}/{claim}: {error}") from error
+
+    def _nfs(self, source: Obj, target: Path, name: str, *, read_only: bool) -> None:
+        """The lab has one server, whose export is the shared folder: there is no network file system behind it."""
+        if source["server"] != _SERVER or ".." in source["path"].split("/"):
+            what = f"{source['server']}:{source['path']}"
+            raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : mount failed: {what}: no such server')
+        self._bind(self.config.shared / source["path"].lstrip("/"), target, name, read_only=read_only)
+
+    @staticmethod
+    def _bind(source: Path, target: Path, name: str, *, read_only: bool) -> None:
+        if not source.exists():
+            raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : path "{source}" does not exist')
+        try:
+            mounts.bind(source, target, read_only=read_only)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
 
     @staticmethod
     def tear_down(config: Config, uid: str) -> None:
-        """Unmount and remove everything of a pod, its logs too."""
+        """Unmount and remove everything of a pod, its logs too.
+
+        :raises OSError: something cannot be unmounted; then nothing is removed
+        """
         root = config.pod_dir(uid)
-        for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
-            where = line.split()[1].encode().decode("unicode_escape")
-            if where.startswith(f"{root}/"):
-                subprocess.run(["umount", "-l", where], check=False, capture_output=True)
+        mounts.unmount_below(root)
         for directory in (root, *config.logs.glob(f"*_{uid}")):
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -161,7 +255,8 @@ def downward(pod: Obj, item: Obj) -> str:
     if "fieldRef" in item:
         return field_value(pod, item["fieldRef"]["fieldPath"])
     reference = item["resourceFieldRef"]
-    container = next(c for c in pod["spec"]["containers"] if c["name"] == reference["containerName"])
+    containers = [*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or [])]
+    container = next(c for c in containers if c["name"] == reference["containerName"])
     return resource_value(container, reference)
 
 
@@ -193,13 +288,6 @@ def field_value(pod: Obj, path: str) -> str:
         "status.hostIP": status.get("hostIP", ""),
     }
     return str(known.get(path, ""))
-
-
-def _tmpfs(path: Path, size: int | None) -> None:
-    if path.is_mount():
-        return
-    options = ["-o", f"size={size}"] if size else []
-    subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", str(path)], check=True, capture_output=True)
 
 
 def write_atomically(directory: Path, files: Files) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from aiohttp import web
 
@@ -20,6 +21,7 @@ from .replicaset import ReplicaSetController
 from .scheduler import Scheduler
 from .services import EndpointsController
 from .statefulset import StatefulSetController
+from .volumes import VolumeController
 
 log = logging.getLogger("standin.controllers")
 
@@ -31,13 +33,14 @@ _SETTLE_ROUNDS = 50
 class Manager:
     """All controllers over one registry. Each is a function of what is stored; none keeps a queue of its own."""
 
-    def __init__(self, registry: Registry, *, ca: str = "") -> None:
+    def __init__(self, registry: Registry, *, ca: str = "", shared: Path | None = None) -> None:
         self.registry = registry
         self.controllers: list[Controller] = [
             NamespaceController(registry, ca),
             DeploymentController(registry),
             ReplicaSetController(registry),
             StatefulSetController(registry),
+            VolumeController(registry, shared),
             Scheduler(registry),
             NodeLifecycle(registry),
             EndpointsController(registry),

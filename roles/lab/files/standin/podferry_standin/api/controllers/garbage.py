@@ -16,7 +16,19 @@ Obj = dict[str, Any]
 _ALWAYS = ("default", "kube-system", "kube-public", "kube-node-lease")
 _EVENT_LIFE = timedelta(hours=1)
 _OWNED = tuple(
-    r for r in RESOURCES if r.plural in ("pods", "replicasets", "endpoints", "endpointslices", "configmaps", "secrets")
+    r
+    for r in RESOURCES
+    if r.plural
+    in (
+        "pods",
+        "replicasets",
+        "endpoints",
+        "endpointslices",
+        "configmaps",
+        "secrets",
+        "persistentvolumeclaims",
+        "controllerrevisions",
+    )
 )
 _OWNERS = tuple(r for r in RESOURCES if r.group in ("apps", "batch") or r.plural == "services")
 
@@ -63,12 +75,7 @@ class GarbageCollector(Controller):
 
     def _collect(self) -> None:
         """Delete what has owners of kinds served here, none of which exists any more."""
-        alive = {
-            item["metadata"]["uid"]
-            for resource in RESOURCES
-            if resource is not EVENTS
-            for item in self.store.list(resource)
-        }
+        alive = set().union(*(self.store.uids(resource) for resource in RESOURCES if resource is not EVENTS))
         served = {(r.api_version, r.kind) for r in _OWNERS} | {("v1", "Pod"), ("v1", "ConfigMap")}
         for resource in _OWNED:
             for item in self.store.list(resource):

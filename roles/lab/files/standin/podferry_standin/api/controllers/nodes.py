@@ -10,12 +10,13 @@ from typing import Any
 from .. import defaults
 from ..resources import NODES, PODS
 from .base import CLOCK, Controller, condition
+from .placement import UNSCHEDULABLE
 
 Obj = dict[str, Any]
 
 GRACE_SECONDS = 15.0
 _STALL_SECONDS = 5.0
-_UNREACHABLE = "node.kubernetes.io/unreachable"
+_NOT_READY, _UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 _COMPONENT = "node-controller"
 
 
@@ -37,6 +38,7 @@ class NodeLifecycle(Controller):
         self._last = now
         for node in self.store.list(NODES):
             name, ready = node["metadata"]["name"], condition(node, "Ready")
+            self._taint(node)
             if not ready:
                 continue
             beat = ready.get("lastHeartbeatTime", "") + ready.get("status", "")
@@ -51,8 +53,6 @@ class NodeLifecycle(Controller):
                 )
             if known is None or known[0] != beat:
                 self._seen[name] = (beat, now)
-                if ready.get("status") == "True":
-                    self._taint(node, tainted=False)
             elif now - known[1] > GRACE_SECONDS and ready.get("status") in ("True", "False"):
                 self._lost(node)
 
@@ -67,7 +67,7 @@ class NodeLifecycle(Controller):
                 lastTransitionTime=stamp,
             )
         self.set_status(NODES, node, status)
-        self._taint(node, tainted=True)
+        self._taint({**node, "status": status})
         name = node["metadata"]["name"]
         self.event(_COMPONENT, NODES, node, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
         for pod in self.store.list(PODS):
@@ -78,14 +78,26 @@ class NodeLifecycle(Controller):
                         item.update(status="False", lastTransitionTime=stamp)
                 self.set_status(PODS, pod, pod_status)
 
-    def _taint(self, node: Obj, *, tainted: bool) -> None:
-        taints = [t for t in (node.get("spec") or {}).get("taints") or [] if t["key"] != _UNREACHABLE]
-        if tainted:
-            taints += [{"key": _UNREACHABLE, "effect": effect} for effect in ("NoSchedule", "NoExecute")]
+    def _taint(self, node: Obj) -> None:
+        """The taints that cordon and conditions stand for; those of others stay."""
+        spec, ready = node.get("spec") or {}, condition(node, "Ready").get("status")
+        wanted = [(UNSCHEDULABLE, "NoSchedule")] if spec.get("unschedulable") else []
+        if ready in ("False", "Unknown"):
+            key = _NOT_READY if ready == "False" else _UNREACHABLE
+            wanted += [(key, "NoSchedule"), (key, "NoExecute")]
+        have = spec.get("taints") or []
+        own = {(t["key"], t["effect"]): t for t in have if t["key"] in (UNSCHEDULABLE, _NOT_READY, _UNREACHABLE)}
+        if set(own) == set(wanted):
+            return
+        stamp = defaults.timestamp(self.registry.clock())
+        taints = [t for t in have if (t["key"], t["effect"]) not in own]
+        taints += [
+            own.get((key, effect)) or {"key": key, "effect": effect, "timeAdded": stamp} for key, effect in wanted
+        ]
 
-        def change(have: Obj) -> None:
-            have.setdefault("spec", {}).pop("taints", None)
+        def change(stored: Obj) -> None:
+            stored.setdefault("spec", {}).pop("taints", None)
             if taints:
-                have["spec"]["taints"] = taints
+                stored["spec"]["taints"] = taints
 
         self.registry.modify(NODES, node, change)

@@ -56,12 +56,22 @@ class ReplicaSetController(Controller):
 
     def reconcile(self) -> None:
         """All ReplicaSets."""
+        listed, revision = self.store.list(PODS), self.store.revision
+
+        def fresh() -> list[Obj]:
+            """The pods; listed again only when something was written: most rounds write nothing."""
+            nonlocal listed, revision
+            if revision != self.store.revision:
+                listed, revision = self.store.list(PODS), self.store.revision
+            return listed
+
         for owner in self.store.list(REPLICASETS):
-            pods = self.claim(REPLICASETS, owner, self.store.list(PODS, owner["metadata"]["namespace"]))
+            namespace = owner["metadata"]["namespace"]
+            pods = self.claim(REPLICASETS, owner, [p for p in fresh() if p["metadata"]["namespace"] == namespace])
             active = [pod for pod in pods if is_active(pod)]
             if "deletionTimestamp" not in owner["metadata"]:
                 self._scale(owner, active)
-            self._status(owner)
+            self._status(owner, fresh())
 
     def _scale(self, owner: Obj, active: list[Obj]) -> None:
         meta, missing = owner["metadata"], owner["spec"]["replicas"] - len(active)
@@ -83,13 +93,9 @@ class ReplicaSetController(Controller):
             self.registry.delete(PODS, meta["namespace"], name)
             self.event(_COMPONENT, REPLICASETS, owner, "SuccessfulDelete", f"Deleted pod: {name}")
 
-    def _status(self, owner: Obj) -> None:
+    def _status(self, owner: Obj, all_: list[Obj]) -> None:
         meta, spec = owner["metadata"], owner["spec"]
-        pods = [
-            p
-            for p in self.store.list(PODS, meta["namespace"])
-            if any(r["uid"] == meta["uid"] for r in p["metadata"].get("ownerReferences") or [])
-        ]
+        pods = [p for p in all_ if any(r["uid"] == meta["uid"] for r in p["metadata"].get("ownerReferences") or [])]
         active = [pod for pod in pods if is_active(pod)]
         template = (spec["template"].get("metadata") or {}).get("labels") or {}
         labelled = sum(1 for p in active if template.items() <= (p["metadata"].get("labels") or {}).items())

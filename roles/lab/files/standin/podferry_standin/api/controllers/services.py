@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..resources import BY_NAME, PODS
-from .base import Controller, is_ready, owner_reference
+from ..resources import BY_NAME, PODS, Resource
+from .base import Controller, controller_of, is_ready, owner_reference
 
 Obj = dict[str, Any]
 
@@ -14,88 +14,113 @@ _SERVICES, _ENDPOINTS, _SLICES = BY_NAME["services"], BY_NAME["endpoints"], BY_N
 
 
 class EndpointsController(Controller):
-    """Lists the Ready pods behind each service."""
+    """Lists the pods behind each service: what is Ready, what is not, what ends."""
 
     watches = frozenset({"services", "pods"})
 
     def reconcile(self) -> None:
         """All services with a selector."""
-        for service in self.store.list(_SERVICES):
-            selector = service["spec"].get("selector")
-            if not selector:
+        services = [item for item in self.store.list(_SERVICES) if item["spec"].get("selector")]
+        pods = [pod for pod in self.store.list(PODS) if _counts(pod)] if services else []
+        for service in services:
+            meta, selector = service["metadata"], service["spec"]["selector"]
+            if "deletionTimestamp" in meta:
                 continue
-            meta = service["metadata"]
-            pods = [
+            behind = [
                 pod
-                for pod in self.store.list(PODS, meta["namespace"])
-                if selector.items() <= (pod["metadata"].get("labels") or {}).items()
-                and pod["status"].get("podIP")
-                and pod["status"].get("phase") not in ("Succeeded", "Failed")
+                for pod in pods
+                if pod["metadata"]["namespace"] == meta["namespace"]
+                and selector.items() <= (pod["metadata"].get("labels") or {}).items()
             ]
-            self._endpoints(service, pods)
-            self._slice(service, pods)
+            self._endpoints(service, behind)
+            self._slice(service, behind)
 
     def _endpoints(self, service: Obj, pods: list[Obj]) -> None:
+        """The older kind: without pods that end."""
+        always = service["spec"].get("publishNotReadyAddresses", False)
+        listed = [pod for pod in pods if always or "deletionTimestamp" not in pod["metadata"]]
         subset: Obj = {}
         for key, ready in (("addresses", True), ("notReadyAddresses", False)):
-            found = [_address(pod) for pod in pods if _serves(pod) is ready]
+            found = [_address(service, pod) for pod in listed if (always or is_ready(pod)) is ready]
             if found:
                 subset[key] = found
-        ports = [
-            {k: v for k, v in {"name": p.get("name"), "port": _number(p), "protocol": p["protocol"]}.items() if v}
-            for p in service["spec"].get("ports") or []
-        ]
-        body: Obj = {"subsets": [{**subset, "ports": ports}] if subset else []}
-        self._put(_ENDPOINTS, service, service["metadata"]["name"], body, {})
+        ports = [{key: value for key, value in port.items() if value} for port in _ports(service, listed)]
+        if subset and ports:
+            subset["ports"] = ports
+        body: Obj = {"subsets": [subset] if subset else []}
+        labels = {"endpoints.kubernetes.io/managed-by": "endpoint-controller", **_headless(service)}
+        meta = service["metadata"]
+        current = self.store.find(_ENDPOINTS, meta["namespace"], meta["name"])
+        self._put(_ENDPOINTS, service, current, {"name": meta["name"], "labels": labels}, body)
 
     def _slice(self, service: Obj, pods: list[Obj]) -> None:
-        ports = [
-            {"name": p.get("name", ""), "port": _number(p), "protocol": p["protocol"]}
-            for p in service["spec"].get("ports") or []
-        ]
+        always, meta = service["spec"].get("publishNotReadyAddresses", False), service["metadata"]
         endpoints = []
         for pod in pods:
-            going = "deletionTimestamp" in pod["metadata"]
-            conditions = {"ready": _serves(pod), "serving": is_ready(pod), "terminating": going}
-            endpoints.append(
-                {
-                    "addresses": [pod["status"]["podIP"]],
-                    "conditions": conditions,
-                    "targetRef": _address(pod)["targetRef"],
-                    "nodeName": pod["spec"].get("nodeName"),
-                }
-            )
+            going, serving = "deletionTimestamp" in pod["metadata"], is_ready(pod)
+            address = _address(service, pod)
+            endpoint: Obj = {
+                "addresses": [address["ip"]],
+                "conditions": {"ready": always or (serving and not going), "serving": serving, "terminating": going},
+            }
+            if "hostname" in address:
+                endpoint["hostname"] = address["hostname"]
+            endpoint.update(targetRef=address["targetRef"], nodeName=address["nodeName"])
+            endpoints.append(endpoint)
         labels = {
-            "kubernetes.io/service-name": service["metadata"]["name"],
-            "endpointslice.kubernetes.io/managed-by": "podferry-standin",
+            "kubernetes.io/service-name": meta["name"],
+            "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+            **_headless(service),
         }
-        body = {"addressType": "IPv4", "endpoints": endpoints, "ports": ports}
-        self._put(_SLICES, service, f"{service['metadata']['name']}-standin", body, labels)
+        current = next(
+            (
+                item
+                for item in self.store.list(_SLICES, meta["namespace"])
+                if (controller_of(item) or {}).get("uid") == meta["uid"]
+            ),
+            None,
+        )
+        body = {"addressType": "IPv4", "endpoints": endpoints, "ports": _ports(service, pods)}
+        self._put(_SLICES, service, current, {"generateName": f"{meta['name']}-", "labels": labels}, body)
 
-    def _put(self, resource: Any, service: Obj, name: str, body: Obj, labels: dict[str, str]) -> None:
-        namespace = service["metadata"]["namespace"]
-        current = self.store.find(resource, namespace, name)
+    def _put(self, resource: Resource, service: Obj, current: Obj | None, meta: Obj, body: Obj) -> None:
         if current is None:
-            reference = owner_reference(_SERVICES, service)
-            self.registry.create(
-                resource,
-                namespace,
-                {"metadata": {"name": name, "labels": labels, "ownerReferences": [reference]}, **body},
-            )
+            meta["ownerReferences"] = [owner_reference(_SERVICES, service)]
+            self.registry.create(resource, service["metadata"]["namespace"], {"metadata": meta, **body})
         else:
             self.registry.modify(resource, current, lambda have: have.update(body))
 
 
-def _serves(pod: Obj) -> bool:
-    return is_ready(pod) and "deletionTimestamp" not in pod["metadata"]
+def _counts(pod: Obj) -> bool:
+    return bool(pod["status"].get("podIP")) and pod["status"].get("phase") not in ("Succeeded", "Failed")
 
 
-def _number(port: Obj) -> int:
-    target = port.get("targetPort", port["port"])
-    return target if isinstance(target, int) else port["port"]
+def _headless(service: Obj) -> dict[str, str]:
+    return {"service.kubernetes.io/headless": ""} if service["spec"].get("clusterIP") == "None" else {}
 
 
-def _address(pod: Obj) -> Obj:
-    meta = pod["metadata"]
+def _ports(service: Obj, pods: list[Obj]) -> list[Obj]:
+    """The service's ports as the pods have them: a named one is looked up, and left out if no pod has it."""
+    named = {
+        port["name"]: port["containerPort"]
+        for pod in pods
+        for container in [*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or [])]
+        for port in container.get("ports") or []
+        if port.get("name")
+    }
+    found = []
+    for port in service["spec"].get("ports") or []:
+        target = port.get("targetPort", port["port"])
+        number = target if isinstance(target, int) else named.get(target)
+        if number is not None:
+            found.append({"name": port.get("name", ""), "port": number, "protocol": port["protocol"]})
+    return found
+
+
+def _address(service: Obj, pod: Obj) -> Obj:
+    meta, spec = pod["metadata"], pod["spec"]
     target = {"kind": "Pod", "namespace": meta["namespace"], "name": meta["name"], "uid": meta["uid"]}
-    return {"ip": pod["status"]["podIP"], "nodeName": pod["spec"].get("nodeName"), "targetRef": target}
+    made: Obj = {"ip": pod["status"]["podIP"], "nodeName": spec.get("nodeName"), "targetRef": target}
+    if spec.get("hostname") and spec.get("subdomain") == service["metadata"]["name"]:
+        made["hostname"] = spec["hostname"]
+    return made
