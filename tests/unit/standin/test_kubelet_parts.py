@@ -12,7 +12,7 @@ import pytest
 from podferry_standin.api import defaults, patch, tables
 from podferry_standin.api.resources import PODS
 from podferry_standin.kubelet import logs, status, volumes
-from podferry_standin.kubelet.server import flag
+from podferry_standin.kubelet.query import flag
 from podferry_standin.kubelet.states import CREATED, EXITED, RUNNING
 from podferry_standin.quantities import quantity
 

@@ -17,6 +17,7 @@ from .. import tls
 from . import logs
 from .config import Config
 from .cri import Cri, CriError
+from .query import flag
 from .states import RUNNING
 
 Obj = dict[str, Any]
@@ -154,11 +155,6 @@ class Handler(BaseHTTPRequestHandler):
                     if not data:
                         return
                     (far if source is near else near).sendall(data)
-
-
-def flag(query: dict[str, list[str]], key: str) -> bool:
-    """A truth value in a query as Kubernetes reads it: older Python clients write ``True``."""
-    return (query.get(key) or ["false"])[0].lower() not in ("false", "0")
 
 
 class _Server(ThreadingHTTPServer):
