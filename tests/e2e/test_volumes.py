@@ -170,3 +170,47 @@ def test_files_open_on_volumes_of_the_kubelet(cluster: Cluster, plays: Plays, tr
     finally:
         cluster.core.delete_namespaced_config_map(config, "default")
         cluster.core.delete_namespaced_service_account(config, "default")
+
+
+WRITER = """
+import os, sys, time
+file = open("/shared/journal", "a+")
+for number in range(1 << 40):
+    file.write(f"{number}\\n")
+    file.flush()
+    print("kept", number, flush=True)
+    time.sleep(0.02)
+"""
+
+
+@pytest.mark.parametrize("mode", ["ReadWriteMany", "ReadWriteOnce"])
+def test_claims(lab: Lab, cluster: Cluster, plays: Plays, traces: Traces, mode: str) -> None:
+    """A file on a volume that both nodes mount is written on without a gap; what one node mounts alone is refused."""
+    claim = cluster.name("claim")
+    cluster.core.create_namespaced_persistent_volume_claim(
+        cluster.namespace,
+        {"metadata": {"name": claim}, "spec": {"storageClassName": "lab-shared", "accessModes": [mode],
+                                               "resources": {"requests": {"storage": "1Gi"}}}},
+    )  # fmt: skip
+    try:
+        pod = workloads.pod(cluster.name("writer"), "node-a", "counter")
+        pod["spec"]["containers"] = [python("main", WRITER, volumeMounts=[{"name": "s", "mountPath": "/shared"}])]
+        pod["spec"]["volumes"] = [{"name": "s", "persistentVolumeClaim": {"claimName": claim}}]
+        current = cluster.create(pod)
+        until("it writes", lambda: len(numbers(cluster.logs(current), "kept")) > 5, 30)
+        if mode == "ReadWriteOnce":
+            refused = plays.migrate(current, "node-b")
+            refused.refused("volume_access")
+        else:
+            for there, name in (("node-b", "new"), ("node-a", "keep")):
+                plays.migrate(current, there, name=name).ok()
+                current = cluster.moved(current)
+                wait_for_more(cluster, current, "main", "kept", 10)
+            whole(cluster.logs(current), "kept", 1)
+            written = lab.ssh("node-a", "cat $(find /srv/shared -name journal)").stdout.split()
+            assert [int(number) for number in written] == list(range(len(written)))
+        cluster.delete(current)
+        cluster.wait_gone(current)
+        traces.assert_none()
+    finally:
+        cluster.core.delete_namespaced_persistent_volume_claim(claim, cluster.namespace)
