@@ -28,16 +28,8 @@ sleep {seconds}; nft delete table inet cut
 @contextmanager
 def cut_off(lab: Lab, node: str, seconds: int) -> Iterator[None]:
     """Nothing reaches ``node`` for that long; what is held on it is let go meanwhile. It ends by itself: nobody can reach it."""
-    lab.ssh(
-        node,
-        "systemd-run",
-        "--quiet",
-        "--collect",
-        "--unit=cut-off",
-        "sh",
-        "-c",
-        f'"{OFF.format(seconds=seconds)}"'.replace("$", "\\$"),
-    )
+    lab.ssh(node, "cat > /run/cut-off.sh", stdin=OFF.format(seconds=seconds))
+    lab.ssh(node, "systemd-run --quiet --collect --unit=cut-off sh /run/cut-off.sh")
     yield
     until(
         f"{node} is back", lambda: lab.ssh(node, "true", check=False, timeout=10).returncode == 0, seconds + 60, every=1
