@@ -87,6 +87,7 @@ class Plan:
     owner: str = ""
     owner_uid: str | None = None
     tcp: str = "close"
+    bandwidth: int = 0
     need_bytes: int = 0
     memory_bytes: int = 0
     expected_freeze_s: float | None = None
@@ -135,6 +136,7 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
         "target_node": options.target,
         "owner": snapshot.chain.label,
         "tcp": options.tcp,
+        "bandwidth": options.bandwidth,
     }
     if (
         source == options.target
