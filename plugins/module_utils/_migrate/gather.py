@@ -212,7 +212,9 @@ def _ask_nodes(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools, pee
     images: tuple[ImageState, ...] = ()
     if options.target in facts:
         try:
-            images = tuple(_image(pod, status, peers, options.target) for status in predicates.container_statuses(pod))
+            images = tuple(
+                image_state(pod, status, peers, options.target) for status in predicates.container_statuses(pod)
+            )
         except (SessionLost, NodeError) as exc:
             errors[options.target] = exc.message
     return replace(
@@ -231,7 +233,8 @@ def containers(pod: Obj) -> list[dict[str, str]]:
     return [{"name": name, "id": container_id} for name, container_id in predicates.container_ids(pod).items()]
 
 
-def _image(pod: Obj, status: Obj, peers: Peers, target: str) -> ImageState:
+def image_state(pod: Obj, status: Obj, peers: Peers, target: str) -> ImageState:
+    """Is the image of one container on the target, or could it be pulled? Raises SessionLost, NodeError."""
     spec: Obj = next(
         (c for c in (pod.get("spec") or {}).get("containers") or [] if c.get("name") == status.get("name")), {}
     )

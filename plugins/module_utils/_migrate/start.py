@@ -86,6 +86,7 @@ def start_ferries(run: Run, pod: Any, target_node: Any) -> None:
             pod_ip=pod["status"].get("podIP"),
             containers=names,
             peer={"address": address, "port": port},
+            bandwidth=plan.bandwidth,
             tls=source_keys.to_dict(),
             **common,
         )
@@ -107,6 +108,8 @@ def context(run: Run) -> JsonDict:
         "final_labels": dict(plan.final_labels),
         "owner_uid": plan.owner_uid,
         "source_uid": plan.uid,
+        "by": run.tools.who,
+        "since": run.report.started_at,
     }
 
 
