@@ -6,37 +6,23 @@
 from __future__ import annotations
 
 import os
-import secrets
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.podferry.live.plugins.module_utils._common.digest import engine_digest
-from ansible_collections.podferry.live.plugins.module_utils._common.errors import PodferryError
-from ansible_collections.podferry.live.plugins.module_utils._kube.cluster import Cluster
 from ansible_collections.podferry.live.plugins.module_utils._kube.config import AuthOptions, context_namespace
-from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeSetupError
-from ansible_collections.podferry.live.plugins.module_utils._kube.rest import RestClient
 from ansible_collections.podferry.live.plugins.module_utils._migrate.migration import Migration
-from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import Tools
 from ansible_collections.podferry.live.plugins.module_utils._plan.diff import diff
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import Options
 from ansible_collections.podferry.live.plugins.module_utils._plan.plan import Plan
 from ansible_collections.podferry.live.plugins.module_utils._report import file as report_file
 from ansible_collections.podferry.live.plugins.module_utils._report.record import Report
-from ansible_collections.podferry.live.plugins.module_utils._report.summary import human_bytes, summary
+from ansible_collections.podferry.live.plugins.module_utils._report.summary import summary
 from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
-from ansible_collections.podferry.live.plugins.plugin_utils._nodes import InventoryError, inventory, session_opener
-
-MODULE_UTILS = Path(__file__).resolve().parent.parent / "module_utils"
+from ansible_collections.podferry.live.plugins.plugin_utils._screen import Screen, interruptible
+from ansible_collections.podferry.live.plugins.plugin_utils._tools import EXPECTED, failed, make_tools
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "pod": {"type": "str", "required": True},
@@ -67,7 +53,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         _validation, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         screen = Screen(Display())
         try:
-            tools = self._tools(arguments, task_vars, screen)
+            tools = make_tools(
+                arguments,
+                task_vars,
+                self._play_context,
+                screen,
+                interrupt=screen.interrupted,
+                ready_timeout_s=float(arguments["ready_timeout"]),
+            )
             migration = Migration(self._options(arguments), tools)
             plan: Plan | None
             if self._task.check_mode:
@@ -75,12 +68,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             else:
                 with interruptible(tools.interrupt):
                     plan, report = migration.move() if arguments["stop_after"] == "end" else migration.prepare()
-        except KubeSetupError as exc:
-            return failed(result, str(exc), exc.remedy or "")
-        except InventoryError as exc:
-            return failed(result, str(exc), "Correct the variable in the inventory.")
-        except PodferryError as exc:
-            return failed(result, exc.message, exc.remedy)
+        except EXPECTED as exc:
+            return failed(result, exc)
         lines = summary(report)
         if report.outcome in _GOOD or screen.interrupted.is_set():  # a failure's lines are in its message
             screen.lines(lines)
@@ -100,19 +89,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             source_policy=arguments["source_policy"],
         )
 
-    def _tools(self, arguments: dict[str, Any], task_vars: dict[str, Any], screen: Screen) -> Tools:
-        """Everything from outside. Raises KubeSetupError, InventoryError."""
-        return Tools(
-            cluster=Cluster(RestClient.from_options(AuthOptions.from_params(arguments, os.environ))),
-            open_session=session_opener(task_vars, self._play_context),
-            inventory=inventory(task_vars),
-            reporter=screen,
-            own_digest=engine_digest(str(MODULE_UTILS)),
-            new_run=lambda: secrets.token_hex(6),
-            ready_timeout_s=float(arguments["ready_timeout"]),
-            interrupt=screen.interrupted,
-        )
-
     def _write(self, path: str | None, report: Report, screen: Screen) -> None:
         if not path or self._task.check_mode or report.outcome == "planned":
             return
@@ -120,57 +96,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             report_file.write(path, report)
         except OSError as exc:
             screen.warning(f"the report cannot be written to {path}: {exc}")
-
-
-class Screen:
-    """One line a phase, as it happens. Never lets a lost terminal disturb a migration."""
-
-    def __init__(self, display: Any, clock: Callable[[], float] = time.monotonic) -> None:
-        self._display = display
-        self._clock = clock
-        self._begun = clock()
-        self.interrupted = threading.Event()
-
-    def phase(self, name: str, node: str = "", detail: str = "") -> None:
-        self._say(f"{node or 'controller':<14} {name.replace('_', ' ')}" + (f": {detail}" if detail else ""))
-
-    def progress(self, sent: int, expected: int, rate: float) -> None:
-        of = f" of about {human_bytes(expected)}" if expected > sent else ""
-        self._say(f"{'':<14} {human_bytes(sent)}{of}, {human_bytes(rate)}/s")
-
-    def warning(self, text: str) -> None:
-        self._say(f"{'note':<14} {text}", color="yellow")
-
-    def lines(self, lines: list[str]) -> None:
-        for line in lines:
-            self._show(line)
-
-    def _say(self, text: str, color: str | None = None) -> None:
-        self._show(f"  {self._clock() - self._begun:7.2f} s  {text}", color)
-
-    def _show(self, text: str, color: str | None = None) -> None:
-        with suppress(Exception):  # the process that owns the terminal may be gone
-            if not self.interrupted.is_set():
-                self._display.display(text, color=color)
-                return
-            # After Ctrl-C ansible-playbook waits for us and reads no more of what we display, but what becomes of the
-            # pod is just what its user wants to know then: write to where it would have been written.
-            with open(f"/proc/{os.getppid()}/fd/1", "a", encoding="utf-8") as terminal:
-                terminal.write(text + "\n")
-
-
-@contextmanager
-def interruptible(flag: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise ``flag`` instead of ending the process in the middle of a migration."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = {number: signal.signal(number, lambda _n, _f: flag.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def outcome(
@@ -189,8 +114,3 @@ def outcome(
     if report.error is not None and report.error.remedy:
         remedies.append(report.error.remedy)
     return {**result, "failed": True, "msg": "\n".join(lines), "remedy": "\n".join(remedies)}
-
-
-def failed(result: dict[str, Any], message: str, remedy: str) -> dict[str, Any]:
-    """The result of a failure before anything could be decided."""
-    return {**result, "failed": True, "msg": f"{message}. {remedy}".strip(), "remedy": remedy}

@@ -15,10 +15,18 @@ TEMPLATES: list[dict[str, Any]] = yaml.safe_load((ROOT / "extensions/awx/job_tem
 ]
 
 
-def options() -> dict[str, Any]:
-    """The options of pod_migrate, and of the module that reads hooks, as their documentation has them."""
+MODULES = {
+    "migrate.yml": ["hooks_info", "pod_migrate"],
+    "drain.yml": ["node_drain"],
+    "cancel.yml": ["pod_migration_cancel"],
+}
+QUESTIONS = [(t["playbook"], q) for t in TEMPLATES for q in t.get("survey_spec", {}).get("spec", [])]
+
+
+def options(playbook: str) -> dict[str, Any]:
+    """The options of the module behind a playbook, and of the one that reads hooks, as their documentation has them."""
     found: dict[str, Any] = {}
-    for module in ("hooks_info", "pod_migrate"):
+    for module in MODULES[playbook]:
         source = (ROOT / f"plugins/modules/{module}.py").read_text()
         documentation = source.split("DOCUMENTATION = ", 1)[1].split('"""')[1]
         found.update(yaml.safe_load(documentation)["options"])
@@ -30,12 +38,12 @@ def test_playbook_exists(template: dict[str, Any]) -> None:
     assert (ROOT / "playbooks" / template["playbook"]).is_file()
 
 
-@pytest.mark.parametrize(
-    "question", [q for t in TEMPLATES for q in t.get("survey_spec", {}).get("spec", [])], ids=lambda q: q["variable"]
-)
-def test_question_is_an_option_with_its_choices(question: dict[str, Any]) -> None:
-    option = options()[question["variable"]]
+@pytest.mark.parametrize(("playbook", "question"), QUESTIONS, ids=[f"{p}-{q['variable']}" for p, q in QUESTIONS])
+def test_question_is_an_option_with_its_choices(playbook: str, question: dict[str, Any]) -> None:
+    option = options(playbook)[question["variable"]]
     if question["type"] == "multiplechoice":
         assert sorted(question["choices"]) == sorted(option["choices"])
-        assert question["default"] == option.get("default", question["default"])
+    if question["type"] in ("multiplechoice", "integer"):
+        assert question.get("default") == option.get("default", question.get("default"))
+        assert (option["type"] == "int") == (question["type"] == "integer")
     assert bool(option.get("required")) <= question["required"]

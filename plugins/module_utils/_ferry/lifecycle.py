@@ -41,15 +41,15 @@ def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = pa
         entry = {name: data.get(name) for name in _SHOWN}
         entry["run"] = place.run
         entry["alive"] = units.alive(place, role, runner)
-        entry["controlled"] = entry["alive"] and _controlled(place)
+        entry["controlled"] = _controlled(place) if entry["alive"] else False
         if role == "target":
             entry["record"] = record_of(place)
         found.append(entry)
     return found
 
 
-def _controlled(place: paths.RunPaths) -> bool:
-    """Whether some controller listens to the ferry of this run."""
+def _controlled(place: paths.RunPaths) -> bool | None:
+    """Whether some controller listens to the ferry of this run; None when it is too busy to say."""
     try:
         client = Client(place.control, timeout=5.0)
     except NotFound:
@@ -57,7 +57,7 @@ def _controlled(place: paths.RunPaths) -> bool:
     try:
         return bool(client.ask({"op": "status", "id": 1}).get("controlled"))
     except PodferryError:
-        return False
+        return None
     finally:
         client.close()
 

@@ -19,6 +19,7 @@ import typing as t
 
 from .._common import faults
 from .._common.errors import InvalidInput, LinkLost
+from .pace import Pace
 
 _HEADER = struct.Struct(">cI")
 _JSON = b"J"
@@ -46,6 +47,8 @@ class Link:
         self._spoke = time.monotonic()
         self.sent = 0
         self.received = 0
+        self.pace: Pace | None = None
+        """How fast blocks may be sent. Nobody sets it in the freeze."""
         connection.settimeout(silence)
 
     def fileno(self) -> int:
@@ -73,6 +76,9 @@ class Link:
 
         :raises LinkLost: the other end does not take it.
         """
+        if self.pace is not None:
+            self.pace.wait(self.beat)
+            self.pace.take(len(block))
         self._write(_DATA, block)
 
     def _write(self, kind: bytes, payload: t.Union[bytes, memoryview]) -> None:

@@ -35,6 +35,7 @@ from . import deadman, held, logs, thaw, tls, tree
 from .base import BESIDE, Ferry, roster
 from .control import Message, Peer, Server
 from .link import Link, clock_offset
+from .pace import Pace
 from .paths import VOLUMES, RunPaths
 from .staging import Staging
 from .transfer import Sender
@@ -147,6 +148,8 @@ class SourceFerry(Ferry):
         self.link = Link(
             tls.connect(keys, str(peer["address"]), int(peer["port"]), 5.0), self.deadlines.silence, self.role
         )
+        if self.config.get("bandwidth"):
+            self.link.pace = Pace(float(self.config["bandwidth"]))
         self.link.send(
             "hello", run=self.paths.run, mode=self.mode,
             containers=[{"name": item.name, "destinations": oci.destinations(item.config)} for item in self._containers],
@@ -267,6 +270,7 @@ class SourceFerry(Ferry):
         """Freeze all containers, without guests from ``kubectl exec`` or an exec probe in them."""
         self._get_ready()
         self.enter("freeze")
+        self.peer().pace = None  # what is sent from here on is downtime
         self._freeze_deadline = time.monotonic() + self.deadlines.freeze
         deadman.within(self.deadlines.freeze + deadman.MARGIN)
         # Entered before it is done: whoever puts it back must know even if we die in between.

@@ -15,6 +15,7 @@ from .._common.errors import PodferryError, StateConflict
 from .._runtime import quota
 from .._runtime.cgroup import Cgroup
 from . import paths
+from .journal import Journal
 
 
 def claim(place: paths.RunPaths, namespace: str, pod: str) -> None:
@@ -32,12 +33,24 @@ def claim(place: paths.RunPaths, namespace: str, pod: str) -> None:
                 os.unlink(link)
             os.symlink(place.directory, link)
             return
+        other = _who(link, place.state)
     finally:
         os.close(descriptor)
     raise StateConflict(
-        f"another run is moving pod {namespace}/{pod} from this node",
-        "Wait for its end, or run the play again when its controller is gone.",
+        f"another run is moving pod {namespace}/{pod} from this node{other}",
+        "Wait for its end or cancel it (playbooks/cancel.yml); when its controller is gone, run the play again.",
     )
+
+
+def _who(link: str, state: str) -> str:
+    """Whose run holds the claim, and since when, as far as its journal tells."""
+    try:
+        run = os.path.basename(os.readlink(link))
+        context = Journal.load(paths.RunPaths(run, state)).data.get("context") or {}
+    except (OSError, ValueError, PodferryError):
+        return ""
+    told = [f"{word} {context[key]}" for key, word in (("by", "by"), ("since", "since")) if context.get(key)]
+    return f" ({', '.join([f'run {run}', *told])})"
 
 
 def depart(place: paths.RunPaths, namespace: str, pod: str) -> None:

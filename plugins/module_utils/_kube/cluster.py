@@ -68,6 +68,22 @@ class Cluster:
             raise
         return True
 
+    def evict_pod(self, namespace: str, name: str, *, uid: str) -> bool:
+        """Ask for the pod's eviction, which its disruption budgets may refuse (KubeError 429). False when it is gone."""
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"namespace": namespace, "name": name},
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        }
+        try:
+            self._rest.request("POST", f"{_pod(namespace, name)}/eviction", body=body)
+        except KubeError as exc:
+            if exc.not_found or exc.conflict:
+                return False
+            raise
+        return True
+
     def patch_pod(
         self,
         namespace: str,
@@ -178,6 +194,23 @@ class Cluster:
 
     def get_node(self, name: str) -> JsonDict | None:
         return self._get_or_none(f"/api/v1/nodes/{quote(name)}")
+
+    def patch_node(
+        self,
+        name: str,
+        *,
+        annotations: Mapping[str, str | None],
+        unschedulable: bool | None = None,
+        seen: Mapping[str, Any] | None = None,
+    ) -> JsonDict:
+        """Merge annotations (None removes a key) and cordon or uncordon. ``seen``: only if the node is still as seen (409)."""
+        metadata: JsonDict = {"annotations": dict(annotations)}
+        if seen is not None:
+            metadata["resourceVersion"] = predicates.metadata(seen).get("resourceVersion")
+        body: JsonDict = {"metadata": metadata}
+        if unschedulable is not None:
+            body["spec"] = {"unschedulable": True if unschedulable else None}
+        return self._rest.request("PATCH", f"/api/v1/nodes/{quote(name)}", body=body, content_type=MERGE_PATCH)
 
     def get_runtime_class(self, name: str) -> JsonDict | None:
         return self._get_or_none(f"/apis/node.k8s.io/v1/runtimeclasses/{quote(name)}")

@@ -286,7 +286,7 @@ def _ask_nodes(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools, pee
             # Those of finished init containers too: the kubelet makes them anew, though they do not run again.
             finished = [predicates.status_of(pod, str(c.get("name"))) for c in predicates.init_containers_of(pod)]
             statuses = [status for status in finished if status] + predicates.container_statuses(pod)
-            images = tuple(_image(pod, status, peers, options.target) for status in statuses)
+            images = tuple(image_state(pod, status, peers, options.target) for status in statuses)
         except (SessionLost, NodeError) as exc:
             errors[options.target] = exc.message
     return replace(
@@ -305,7 +305,8 @@ def containers(pod: Obj) -> list[dict[str, str]]:
     return [{"name": name, "id": container_id} for name, container_id in predicates.container_ids(pod).items()]
 
 
-def _image(pod: Obj, status: Obj, peers: Peers, target: str) -> ImageState:
+def image_state(pod: Obj, status: Obj, peers: Peers, target: str) -> ImageState:
+    """Is the image of one container on the target, or could it be pulled? Raises SessionLost, NodeError."""
     specs = [*predicates.init_containers_of(pod), *predicates.containers_of(pod)]
     spec: Obj = next((c for c in specs if c.get("name") == status.get("name")), {})
     ref = str(spec.get("image") or status.get("image") or "")

@@ -101,7 +101,7 @@ class Migration:
 
     def _look(self) -> tuple[Question, list[leftovers.Leftover]]:
         """The pod, and earlier runs that concern it."""
-        with _api_errors("preflight"):
+        with api_errors("preflight"):
             question = resolve(self._options, self._tools)
         node = predicates.node_of(question.pod) if question.pod else None
         nodes = [n for n in (node, self._options.target) if n]
@@ -120,7 +120,7 @@ class Migration:
         away = orphans.statefulset_away(question)
         if not away:
             return False
-        with _api_errors("earlier run"):
+        with api_errors("earlier run"):
             return orphans.rescue(self._tools, self._peers, self._events, self._options.namespace, away)
 
     def _settle(self, left: list[leftovers.Leftover]) -> tuple[list[Report], tuple[str, ...]]:
@@ -129,7 +129,7 @@ class Migration:
             ended = leftovers.wait_for_end(entry, self._tools, self._peers)
             if ended is None:
                 return reports, (_sentence(entry),)
-            with _api_errors("earlier run"):
+            with api_errors("earlier run"):
                 reports.append(leftovers.settle(ended, self._tools, self._peers, self._events))
             if reports[-1].outcome == "in_doubt":
                 break
@@ -145,7 +145,7 @@ class Migration:
         self, question: Question, under_way: tuple[str, ...], *, patience_s: float
     ) -> tuple[Plan, Report, Snapshot]:
         run = self._tools.new_run()
-        with _api_errors("preflight"):
+        with api_errors("preflight"):
             snapshot, plan = gather(
                 question, self._options, self._tools, self._peers, run=run, under_way=under_way, patience_s=patience_s
             )
@@ -155,11 +155,19 @@ class Migration:
     def _carry(self, plan: Plan, report: Report, pod: Any, target_node: Any) -> None:
         """The real thing. Whatever happens, the report has an outcome afterwards."""
         run = Run(report.run, plan, self._tools, self._peers, self._events, report)
+        try:
+            self._carry_on(run, pod, target_node)
+        finally:
+            run.end_turn()
+
+    def _carry_on(self, run: Run, pod: Any, target_node: Any) -> None:
+        plan, report = run.plan, run.report
         for text in plan.warnings:
             self._tools.reporter.warning(text)
         try:
             with run.phase("prepare", f"{plan.source_node} to {plan.target_node}"):
                 start.pull_images(run, pod)
+                run.turn.begin(self._tools.interrupt.is_set)
                 run.check_interrupt()
                 start.start_ferries(run, pod, target_node)
             if plan.stage_bytes:
@@ -215,8 +223,8 @@ class Migration:
             )
 
 
-class _api_errors:
-    """Turn failures of the API before anything was touched into one kind of error."""
+class api_errors:
+    """Turn failures of the API before anything was touched into one kind of error (PodferryError)."""
 
     def __init__(self, phase: str) -> None:
         self._phase = phase
@@ -256,4 +264,6 @@ def _refuse(report: Report, refusal: Refusal) -> None:
 
 
 def _sentence(left: leftovers.Leftover) -> str:
-    return f"Run {left.run} moves pod {left.source_pod} from {left.source_node or 'a node not known'} to {left.target_node or 'a node not known'}."
+    by, since = left.context.get("by"), left.context.get("since")
+    who = (f", started by {by}" if by else "") + (f" at {since}" if since else "")
+    return f"Run {left.run} moves pod {left.source_pod} from {left.source_node or 'a node not known'} to {left.target_node or 'a node not known'}{who}."

@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import SessionLost
 from .ports import InventoryHost, JsonDict, Tools
-from .session import EventLog, Session
+from .session import EventLog, NodeSession
 
 #: Requests that may be sent again when it is not known whether they arrived.
 _REPEATABLE = frozenset(
@@ -42,7 +42,7 @@ class Peer:
         self.host = host
         self._tools = tools
         self._events = events
-        self._session: Session | None = None
+        self._session: NodeSession | None = None
 
     def open(self) -> None:
         """Open the session if there is none. Raises SessionLost."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .session import Event, Session
+from .session import Event, NodeSession
 
 JsonDict = dict[str, Any]
 
@@ -77,7 +77,27 @@ class InventoryHost:
     ports: tuple[int, int] = DEFAULT_PORTS
 
 
-OpenSession = Callable[[InventoryHost, str, Callable[[Event], None]], Session]
+class Turn(Protocol):
+    """When a migration may begin to use what it shares with others (the nodes' processors, the link), and that it has ended."""
+
+    def begin(self, interrupted: Callable[[], bool]) -> None:
+        """Wait for it, for as long as nobody wants to stop."""
+
+    def end(self, bytes_sent: int) -> None:
+        """Give it on. Idempotent; also without a begin."""
+
+
+class Alone:
+    """The turn of a migration that shares nothing."""
+
+    def begin(self, interrupted: Callable[[], bool]) -> None:
+        return
+
+    def end(self, bytes_sent: int) -> None:
+        return
+
+
+OpenSession = Callable[[InventoryHost, str, Callable[[Event], None]], NodeSession]
 """(host, node name, event sink) to a session. Raises SessionLost."""
 
 
@@ -92,6 +112,9 @@ class Tools:
     reporter: Reporter
     own_digest: str
     new_run: Callable[[], str]
+    who: str = ""
+    """Who asked for it, for those who find the run under way: a user and his machine."""
+    turn: Callable[[], Turn] = Alone
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     wall: Callable[[], float] = time.time

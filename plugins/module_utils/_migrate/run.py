@@ -28,6 +28,7 @@ class Run:
         self.peers = peers
         self.events = events
         self.report = report
+        self.turn = tools.turn()
         self.begun = tools.clock()
         self.step = "prepare"
         self.frozen_at: float | None = None
@@ -130,12 +131,19 @@ class Run:
         elif event.name == "end":
             self.end = data
             self._take_end(data, event.node)
+            if data.get("outcome") != "relinquished":  # a successor stands still until it is restored
+                self.end_turn()
         elif event.name == "resumed":
             self.resumed = data
             if event.role == "target":
                 self._take_resumed(data, event.node)
+                self.end_turn()
         elif event.name == "restore_failed":
             self.target_failure = data
+
+    def end_turn(self) -> None:
+        """Nothing of it is frozen or sent any more: the next one may begin while this one is brought to its end."""
+        self.turn.end(self.report.bytes_sent or 0)
 
     def forget_target(self) -> None:
         """What the target ferry said does not count any more: another one is started."""

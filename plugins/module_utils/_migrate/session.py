@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from .errors import NodeError, SessionLost
 
@@ -34,6 +34,16 @@ class Event:
     role: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
     received: float = 0.0
+
+
+class NodeSession(Protocol):
+    """What a run needs of a session, whether it is its own or shared with others."""
+
+    @property
+    def alive(self) -> bool: ...
+
+    def call(self, op: str, *, timeout_s: float = 30.0, **args: Any) -> JsonDict: ...
+    def close(self) -> None: ...
 
 
 class Session:

@@ -92,6 +92,7 @@ def start_ferries(run: Run, pod: Any, target_node: Any) -> None:
             pod_ip=pod["status"].get("podIP"),
             containers=names,
             peer={"address": address, "port": port},
+            bandwidth=plan.bandwidth,
             tls=source_keys.to_dict(),
             **common,
         )
@@ -141,6 +142,8 @@ def context(run: Run) -> JsonDict:
         "owner_uid": plan.owner_uid,
         "statefulset": plan.statefulset,
         "source_uid": plan.uid,
+        "by": run.tools.who,
+        "since": run.report.started_at,
     }
 
 

@@ -46,8 +46,10 @@ def carry(run: Run, pod: Any) -> str:
         run.fail(exc)
         return _after(run, pod, decided.wait_decided(run, timeout_s=run.plan.deadlines.decided))
     except NodeError as exc:
-        run.fail(exc)
         run.drain()
+        if run.end is not None and run.end.get("outcome") == "aborted":
+            run.fail_from(run.end)  # somebody cancelled it, or it gave up, while we looked away: that is the reason
+        run.fail(exc)
         if run.end is not None and run.end.get("outcome") == "in_doubt":
             return _after(run, pod, decided.resolve(run))
         return _after(run, pod, decided.wait_decided(run, timeout_s=30.0))

@@ -135,10 +135,10 @@ def check_capacity(pod: Obj, node: Obj, pods_there: Sequence[Obj]) -> list[Refus
             refuse("target_capacity", f"Node {name} runs {len(here)} pods, its limit is {allocatable['pods']}.")
         )
     for resource in ("cpu", "memory", "ephemeral-storage"):
-        wanted = _request(pod, resource)
+        wanted = request(pod, resource)
         if not wanted or allocatable.get(resource) is None:
             continue
-        used = sum((_request(p, resource) for p in here), Decimal(0))
+        used = sum((request(p, resource) for p in here), Decimal(0))
         free = quantity(allocatable[resource]) - used
         if wanted > free:
             found.append(
@@ -150,7 +150,8 @@ def check_capacity(pod: Obj, node: Obj, pods_there: Sequence[Obj]) -> list[Refus
     return found
 
 
-def _request(pod: Obj, resource: str) -> Decimal:
+def request(pod: Obj, resource: str) -> Decimal:
+    """What the pod requests of a resource, as the scheduler counts it."""
     spec: Obj = pod.get("spec") or {}
 
     def of(container: Obj) -> Decimal:

@@ -40,3 +40,5 @@ class Options:
     """``keep_running``: the source runs on, and a copy of it runs on the target under a name of its own."""
     memory_margin: float = 0.10
     """Free memory that must stay on each node beyond the dump, as a share of the dump (64 MiB at least)."""
+    bandwidth: int = 0
+    """Bytes a second that may be sent while the pod still runs; 0: as fast as it goes. What is sent in the freeze is never slowed down."""

@@ -116,6 +116,7 @@ class Plan:
     """Labels that a twin gets before it is Ready, because its readiness gates need them."""
     final_finalizers: tuple[str, ...] = ()
     tcp: str = "close"
+    bandwidth: int = 0
     need_bytes: int = 0
     stage_bytes: int = 0
     """Disk for the copies of files that are made before the freeze; 0: none are."""
@@ -167,6 +168,7 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
         "target_node": options.target,
         "owner": snapshot.chain.label,
         "tcp": options.tcp,
+        "bandwidth": options.bandwidth,
     }
     if (
         source == options.target

@@ -66,6 +66,10 @@ CATALOGUE: dict[str, Kind] = {
         "On the target the pods would be spread more unevenly than a constraint with DoNotSchedule allows.",
         "Choose another node, or use ScheduleAnyway in the template and roll it out first.",
     ),
+    "no_target": Kind(
+        "No node of the cluster can take the pod.",
+        "See the reasons of each node; make room on one of them, or give target=.",
+    ),
     "source_not_ready": Kind(
         "The source node is not Ready.", "Bring the node back: without its kubelet the pod's end cannot be seen."
     ),
@@ -82,7 +86,8 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "migration_under_way": Kind(
         "Another migration of this pod is under way.",
-        "Wait for its end. If its controller is gone, its ferries give up within a minute: then run this play again, it cleans up or goes on.",
+        "Wait for its end, or stop it with playbooks/cancel.yml. If its controller is gone, its ferries give up within a minute: "
+        "then run this play again, it cleans up or goes on.",
     ),
     "name_taken": Kind(
         "The target pod's name is taken by a pod that is not this pod's twin.",

@@ -93,6 +93,8 @@ def _check_term(
             )
         ]
     if kind == "podAffinity" and not there:
+        if _selects(term, pod, pod, spaces) and not any(_selects(term, pod, p, spaces) for p in others):
+            return []  # the first of its kind may go anywhere
         return [refuse("target_pod_affinity", f"Node {name} is with none of the pods that the pod's {what} asks for.")]
     return []
 

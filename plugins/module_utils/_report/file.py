@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any, Protocol
 
-from .record import Report
+
+class Writable(Protocol):
+    """A record of any kind."""
+
+    def to_dict(self) -> dict[str, Any]: ...
 
 
-def write(path: str, report: Report) -> None:
+def write(path: str, report: Writable) -> None:
     """Write ``report`` as JSON, mode 0600, whole or not at all. Raises OSError."""
     path = os.path.abspath(os.path.expanduser(path))
     temporary = f"{path}.{os.getpid()}.tmp"

@@ -233,3 +233,32 @@ def test_finalizers_are_set_as_a_whole() -> None:
     rest = Rest([{}])
     cluster(rest).patch_pod("default", "counter", labels={"a": "b"}, finalizers=["x/y"])
     assert rest.requests[0][3] == {"metadata": {"labels": {"a": "b"}, "finalizers": ["x/y"]}}
+
+
+def test_cordon_and_marks_are_one_patch() -> None:
+    rest = Rest([objects.node("n")])
+    cluster = Cluster(rest)  # type: ignore[arg-type]
+    cluster.patch_node(
+        "n", annotations={"a": "1", "b": None}, unschedulable=True, seen={"metadata": {"resourceVersion": "7"}}
+    )
+    cluster.patch_node("n", annotations={"a": None}, unschedulable=False)
+    cluster.patch_node("n", annotations={"a": "1"})
+    assert [request[3] for request in rest.requests] == [
+        {"metadata": {"annotations": {"a": "1", "b": None}, "resourceVersion": "7"}, "spec": {"unschedulable": True}},
+        {"metadata": {"annotations": {"a": None}}, "spec": {"unschedulable": None}},
+        {"metadata": {"annotations": {"a": "1"}}},
+    ]
+
+
+def test_an_eviction_is_of_exactly_this_pod() -> None:
+    rest = Rest([{}, None, KubeError(409, "Conflict", "uid"), KubeError(429, "TooManyRequests", "budget")])
+    cluster = Cluster(rest)  # type: ignore[arg-type]
+    assert cluster.evict_pod("d", "p", uid="u")
+    assert not cluster.evict_pod("d", "p", uid="u")
+    assert not cluster.evict_pod("d", "p", uid="u")
+    with pytest.raises(KubeError, match="budget"):
+        cluster.evict_pod("d", "p", uid="u")
+    method, path, _query, body = rest.requests[0]
+    assert (method, path) == ("POST", "/api/v1/namespaces/d/pods/p/eviction")
+    assert body is not None
+    assert body["deleteOptions"]["preconditions"] == {"uid": "u"}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import Any
 
@@ -461,3 +462,72 @@ def test_several_faults_in_several_runs(seed: int) -> None:
         world.revive()
     assert report.outcome in ("finished", "already_there"), (report.error, report.refusals, report.ways_out)
     clean(world)
+
+
+def test_a_cancel_from_elsewhere_between_data_and_commit_is_told_as_one() -> None:
+    world = World()
+    node = world.nodes["node-a"]
+    relinquish = node.op_relinquish
+
+    def cancelled_just_before(run: str) -> None:
+        world.abort(node.runs[run], "cancelled")
+        relinquish(run)
+
+    node.op_relinquish = cancelled_just_before  # type: ignore[method-assign]
+    report = move(world)
+    assert report.outcome == "cancelled"
+    assert report.error is not None
+    assert report.error.type == "cancelled"
+    clean(world)
+
+
+def test_the_source_is_told_how_fast_it_may_send_and_who_began() -> None:
+    world = World()
+    node = world.nodes["node-a"]
+    start, told = node.op_ferry_start, dict[str, Any]()
+
+    def op_ferry_start(**args: Any) -> Any:
+        told.update(args)
+        return start(**args)
+
+    node.op_ferry_start = op_ferry_start  # type: ignore[method-assign]
+    chosen = Options(world.name, "node-b", "default", bandwidth=1000)
+    Migration(chosen, dataclasses.replace(world.tools(), who="me@here")).move()
+    assert told["bandwidth"] == 1000
+    assert told["context"]["by"] == "me@here"
+    assert told["context"]["since"].startswith("20")
+
+
+@pytest.mark.parametrize("replicaset", [False, True], ids=["successor", "twin"])
+@pytest.mark.parametrize("outcome", ["committed", "aborted", "died", "in_doubt_resumed"])
+def test_a_turn_is_taken_once_and_always_given_on(replicaset: bool, outcome: str) -> None:
+    world = World(replicaset=replicaset)
+    world.behaviour.outcome = outcome
+    seen: list[str] = []
+
+    class Turn:
+        def begin(self, interrupted: Any) -> None:
+            seen.append("begin" if "node-b ferry_start" not in world.log else "late")
+
+        def end(self, bytes_sent: int) -> None:
+            seen.append("end")
+
+    Migration(Options(world.name, "node-b", "default"), dataclasses.replace(world.tools(), turn=Turn)).move()
+    assert seen[0] == "begin"
+    assert seen.count("begin") == 1
+    assert seen[-1] == "end"
+
+
+def test_a_turn_is_given_on_before_the_long_end_of_a_move() -> None:
+    """The next pod may freeze while this one's target is waited for."""
+    world = World(replicaset=True)
+
+    class Turn:
+        def begin(self, interrupted: Any) -> None:
+            return
+
+        def end(self, bytes_sent: int) -> None:
+            world.log.append(f"turn ends with {bytes_sent}")
+
+    Migration(Options(world.name, "node-b", "default"), dataclasses.replace(world.tools(), turn=Turn)).move()
+    assert world.log.index("turn ends with 10") < world.log.index("api patch")

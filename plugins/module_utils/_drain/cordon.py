@@ -1,0 +1,232 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Cordoning, and telling others that a node is being drained: by whom and since when.
+
+The announcement is an annotation on the node, refreshed while the drain lives and removed at its end, so that of two drains
+that would undo each other's work one gives way. It protects no pod: a cordoned node takes none, and each pod's run is
+locked on its node.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .._kube import predicates
+from .._kube.errors import KubeError, KubeUnavailable
+from .._migrate.errors import PodferryError
+from .._plan.nodes import untolerated
+from .options import NodesApi
+
+Obj = Mapping[str, Any]
+
+DRAIN = "podferry.live/drain"
+"""On a node while it is drained: who, since when."""
+CORDONED_BY = "podferry.live/cordoned-by"
+"""On a node that a drain cordoned, for as long as it stays so."""
+
+STALE_S = 90.0
+RENEW_S = 20.0
+_TRIES = 8
+_YIELD_S = 15.0
+_LOOK_S = 1.0
+
+
+class DrainConflict(PodferryError):
+    """Another drain is in the way."""
+
+    kind = "drain_conflict"
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """Who drains a node."""
+
+    run: str
+    by: str
+    since: str
+    renewed: float
+
+    def text(self) -> str:
+        return json.dumps({"run": self.run, "by": self.by, "since": self.since, "renewed": round(self.renewed, 1)})
+
+    @property
+    def sentence(self) -> str:
+        return f"by {self.by or 'somebody'} since {self.since} (drain {self.run})"
+
+    @property
+    def order(self) -> tuple[str, str]:
+        return (self.since, self.run)
+
+
+def announced(node: Obj, now: float) -> Announcement | None:
+    """The drain that a node tells of; None without one, or when nobody has refreshed it for long."""
+    text = predicates.annotations_of(node).get(DRAIN)
+    if not text:
+        return None
+    try:
+        told = json.loads(text)
+        found = Announcement(
+            str(told["run"]), str(told.get("by") or ""), str(told.get("since") or ""), float(told["renewed"])
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+    return found if now - found.renewed < STALE_S else None
+
+
+def rivals(nodes: Sequence[Obj], node: str, target: str, now: float, known: Collection[str]) -> dict[str, Announcement]:
+    """Drains of the nodes that the pods of ``node`` would have to go to, when there is no other left to go to.
+
+    ``known``: nodes that the inventory can reach. One with a taint does not count as a way out: few pods bear it.
+    """
+    others = [
+        n
+        for n in nodes
+        if predicates.name_of(n) != node
+        and target in ("", predicates.name_of(n))
+        and (target or (predicates.name_of(n) in known and not untolerated(n, [])))
+    ]
+    if any(predicates.schedulable(n) and predicates.node_ready(n) for n in others):
+        return {}
+    found = {predicates.name_of(n): announced(n, now) for n in others}
+    return {name: told for name, told in found.items() if told is not None}
+
+
+class Cordon:
+    """The node as this drain holds it."""
+
+    def __init__(
+        self,
+        cluster: NodesApi,
+        node: str,
+        target: str,
+        mine: Announcement,
+        *,
+        known: Collection[str],
+        wall: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._cluster = cluster
+        self._node = node
+        self._target = target
+        self._mine = mine
+        self._known = known
+        self._wall = wall
+        self._sleep = sleep
+        self._renewed = 0.0
+        self.held = False
+        self.before = False
+        """It was cordoned when we first looked."""
+        self.ours = False
+        """The node is cordoned by us, or by an earlier drain of ours that did not come to its end."""
+
+    def check(self) -> None:
+        """Raise DrainConflict when somebody else was first. Touches nothing."""
+        node = self._read()
+        self.before = not predicates.schedulable(node)
+        other = announced(node, self._wall())
+        if other is not None:
+            raise _same_node(self._node, other)
+        against = self._rivals()
+        if against:
+            raise _opposite(against)
+
+    def take(self) -> None:
+        """Cordon and announce. Raises DrainConflict (nothing of ours is left then), KubeError, KubeUnavailable."""
+        for attempt in range(_TRIES):
+            node = self._read()
+            other = announced(node, self._wall())
+            if other is not None and other.run != self._mine.run:
+                raise _same_node(self._node, other)
+            before = not predicates.schedulable(node)
+            earlier = predicates.annotations_of(node).get(CORDONED_BY)
+            marks: dict[str, str | None] = {DRAIN: self._now().text()}
+            if not before:
+                marks[CORDONED_BY] = f"{self._mine.run} {self._mine.by} {self._mine.since}"
+            try:
+                self._cluster.patch_node(self._node, annotations=marks, unschedulable=True, seen=node)
+            except KubeError as exc:
+                if not exc.conflict or attempt == _TRIES - 1:
+                    raise
+                continue  # the kubelet wrote its status in between
+            self.held, self.ours = True, not before or bool(earlier)
+            break
+        self._settle_opposite()
+
+    def _settle_opposite(self) -> None:
+        """Both have announced before either looked: the earlier one goes on when the later one has given way."""
+        deadline = self._wall() + _YIELD_S
+        while True:
+            against = self._rivals()
+            if not against:
+                return
+            first = min(told.order for told in against.values())
+            if first < self._mine.order or self._wall() >= deadline:
+                self.release(uncordon=True)
+                raise _opposite(against)
+            self._sleep(_LOOK_S)
+
+    def renew(self) -> None:
+        """Say that we are still there, every now and then. Its failure is no reason to stop."""
+        if not self.held or self._wall() - self._renewed < RENEW_S:
+            return
+        try:
+            self._cluster.patch_node(self._node, annotations={DRAIN: self._now().text()})
+        except (KubeError, KubeUnavailable):
+            return
+
+    def release(self, *, uncordon: bool) -> bool:
+        """Take the announcement back, and the cordon if it is ours and ``uncordon``. True when the node was uncordoned."""
+        if not self.held:
+            return False
+        self.held = False
+        marks: dict[str, str | None] = {DRAIN: None}
+        lift = uncordon and self.ours
+        if lift:
+            marks[CORDONED_BY] = None
+        self._cluster.patch_node(self._node, annotations=marks, unschedulable=False if lift else None)
+        return lift
+
+    def _rivals(self) -> dict[str, Announcement]:
+        return rivals(self._cluster.list_nodes(), self._node, self._target, self._wall(), self._known)
+
+    def _read(self) -> Obj:
+        node = self._cluster.get_node(self._node)
+        if node is None:
+            raise PodferryError(
+                f"the cluster has no node {self._node}", "Give node= as 'kubectl get nodes' shows it.", "preflight"
+            )
+        return node
+
+    def _now(self) -> Announcement:
+        self._renewed = self._wall()
+        return Announcement(self._mine.run, self._mine.by, self._mine.since, self._renewed)
+
+
+def timestamp(wall: float) -> str:
+    """Seconds since 1970 as UTC, so that strings sort like times."""
+    return datetime.datetime.fromtimestamp(wall, datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _same_node(node: str, other: Announcement) -> DrainConflict:
+    return DrainConflict(
+        f"node {node} is being drained already, {other.sentence}",
+        f"Wait for its end. A drain whose controller died is forgotten {STALE_S:.0f} s after its last sign of life.",
+        "preflight",
+    )
+
+
+def _opposite(against: Mapping[str, Announcement]) -> DrainConflict:
+    told = "; ".join(
+        f"node {name} is being drained itself, {other.sentence}" for name, other in sorted(against.items())
+    )
+    return DrainConflict(
+        f"the pods have nowhere to go: {told}",
+        "Wait for its end, then run again; or give another target. Two opposite drains would send the pods back and forth.",
+        "preflight",
+    )

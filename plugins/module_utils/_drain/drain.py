@@ -1,0 +1,252 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Emptying a node: cordon it, move what can move, see to the rest, say what became of each pod."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from .._kube.errors import KubeError, KubeUnavailable
+from .._migrate.errors import PodferryError
+from .._migrate.migration import Migration, api_errors
+from .._migrate.ports import Reporter, Tools
+from .._plan.triage import deadline_s
+from .._report.drain import DrainReport, PodRecord
+from .cordon import Announcement, Cordon, DrainConflict, timestamp
+from .evict import evict
+from .options import DrainOptions, NodesApi
+from .sessions import SharedSessions
+from .survey import Item, Survey, request
+from .turns import Turns
+
+_PASSING = frozenset(
+    ("owner_not_stable", "target_unschedulable", "target_capacity", "target_not_ready", "exec_process")
+)
+"""Refusals of a pod that was fit a moment ago: its ReplicaSet counts a sibling that is just being handed over, and the like."""
+_REFUSED_TRIES = 8
+_UNDONE_TRIES = 2
+_PAUSE_S = 3.0
+_TICK_S = 0.2
+
+
+class Drain:
+    """One drain. ``preview`` and ``run`` are the two things that can be asked of it."""
+
+    def __init__(
+        self,
+        options: DrainOptions,
+        tools: Tools,
+        cluster: NodesApi,
+        *,
+        reporter_of: Callable[[PodRecord], Reporter] | None = None,
+        tick_s: float = _TICK_S,
+    ) -> None:
+        """``tools.interrupt`` stops the drain; ``reporter_of`` gives what shows one pod's way. Both are used from threads."""
+        self._options = options
+        self._cluster = cluster
+        self._sessions = SharedSessions(tools.open_session)
+        self._turns = Turns(options.freezes, options.bandwidth)
+        self._stop = threading.Event()
+        self._user = tools.interrupt
+        self._tools = replace(tools, open_session=self._sessions.open, interrupt=self._stop, turn=self._turns.turn)
+        self._reporter_of = reporter_of or (lambda _record: tools.reporter)
+        self._tick_s = tick_s
+        self._report = DrainReport(
+            tools.new_run(), options.node, by=tools.who, started_at=timestamp(tools.wall()), limits=options.limits()
+        )
+        self._begun = tools.clock()
+        self._deadline: float | None = None
+        self._changed = threading.Condition()
+        self._survey = Survey(options, self._tools, cluster)
+
+    def preview(self) -> DrainReport:
+        """What ``run`` would do now, touching nothing. Raises PodferryError."""
+        with contextlib.closing(self):
+            cordon = self._cordon()
+            try:
+                with api_errors("preflight"):
+                    cordon.check()
+                    self._report.pods = [item.record for item in self._survey.look()]
+                self._report.changed_node = not cordon.before and self._options.uncordon != "always"
+            except DrainConflict as exc:
+                return self._refused(exc)
+            return self._report
+
+    def run(self) -> DrainReport:
+        """Drain. The report says what became of each pod. Raises PodferryError for failures before anything was touched."""
+        with contextlib.closing(self):
+            cordon = self._cordon()
+            self._tools.reporter.phase("cordon", self._options.node)
+            try:
+                with api_errors("cordon"):
+                    cordon.check()
+                    cordon.take()
+            except DrainConflict as exc:
+                return self._refused(exc)
+            self._report.cordoned = True
+            try:
+                self._act(cordon)
+            except PodferryError as exc:
+                self._report.outcome, self._report.error, self._report.remedy = "failed", exc.message, exc.remedy
+            finally:
+                self._let_go(cordon)
+            self._report.total_ms = round((self._tools.clock() - self._begun) * 1000, 1)
+            return self._report
+
+    # -- steps ----------------------------------------------------------------------------------------------------
+
+    def _act(self, cordon: Cordon) -> None:
+        report, options = self._report, self._options
+        self._tools.reporter.phase("survey", options.node)
+        with api_errors("survey"):
+            items = self._survey.look()
+        report.pods = [item.record for item in items]
+        moves = [item for item in items if item.record.decision == "move"]
+        report.deadline_s = options.deadline_s or deadline_s([i.size for i in moves], options.freezes)
+        self._deadline = self._begun + report.deadline_s
+        self._move(moves, cordon)
+        evictions = [item for item in items if item.record.decision == "evict"]
+        if evictions and not self._stopped():
+            evict(evictions, self._tools, self._cluster, lambda: self._stopped(cordon))
+        for item in (*moves, *evictions):
+            if item.record.outcome == "planned":
+                item.record.outcome = "not_started"
+                item.record.error = self._why_stopped()
+        failed = any(record.failed for record in report.pods)
+        report.outcome = "drained" if not failed else "cancelled" if self._user.is_set() else "incomplete"
+        if failed and self._late():
+            report.warnings.append(f"the deadline of {report.deadline_s:.0f} s was reached: {self._why_stopped()}")
+
+    def _move(self, moves: Sequence[Item], cordon: Cordon) -> None:
+        """Start what may be started, until all has ended. After a stop nothing is started; what runs comes to its own end."""
+        families = Counter(item.owner_uid for item in moves if item.owner_uid)
+        # Siblings go one after the other: the longest row of them begins first.
+        waiting = sorted(moves, key=lambda item: -families.get(item.owner_uid, 1))
+        running: dict[int, Item] = {}
+        while waiting or running:
+            if self._stopped(cordon):
+                waiting = []
+            with self._changed:
+                for item in list(waiting):
+                    if self._may_start(item, list(running.values())):
+                        waiting.remove(item)
+                        running[id(item)] = item
+                        self._start(item, running)
+                if running:
+                    self._changed.wait(self._tick_s)
+
+    def _may_start(self, item: Item, running: Sequence[Item]) -> bool:
+        """Within the limits, and no other pod of the same owner is under way: it is to count its pods in peace."""
+        if len(running) >= self._options.parallel:
+            return False
+        if item.owner_uid and any(other.owner_uid == item.owner_uid for other in running):
+            return False
+        to = Counter(other.record.target for other in running)
+        return to[item.record.target] < self._options.per_node
+
+    def _start(self, item: Item, running: dict[int, Item]) -> None:
+        def work() -> None:
+            try:
+                self._move_one(item)
+            except Exception:  # noqa: BLE001 - one pod's defect must not leave the others without a report
+                item.record.outcome = "in_doubt"
+                item.record.error = f"a defect of podferry: {traceback.format_exc(limit=3)}"
+                item.record.remedy = "Please report it; run the play again: it goes on with what was begun."
+            finally:
+                with self._changed:
+                    running.pop(id(item), None)
+                    self._changed.notify_all()
+
+        threading.Thread(target=work, name=f"podferry-{item.record.title}", daemon=True).start()
+
+    def _move_one(self, item: Item) -> None:
+        """Move one pod; what may pass is tried again."""
+        record = item.record
+        tools = replace(self._tools, reporter=self._reporter_of(record))
+        refused = undone = 0
+        while True:
+            record.attempts += 1
+            tools.reporter.phase("begin", "", f"to {record.target}")
+            try:
+                _plan, report = Migration(
+                    request(self._options, record.namespace, record.pod, record.target), tools
+                ).move()
+            except PodferryError as exc:
+                record.outcome, record.error, record.remedy = "undone", exc.message, exc.remedy
+            else:
+                record.take(report)
+            tools.reporter.phase(record.outcome, "", record.error)
+            if record.outcome == "refused":
+                refused += 1
+                again = refused < _REFUSED_TRIES and {r["code"] for r in record.refusals} <= _PASSING
+            else:
+                undone += 1
+                again = undone < _UNDONE_TRIES and record.outcome == "undone"
+            if not again or self._stop.wait(_PAUSE_S):
+                return
+            self._place_again(item)
+
+    def _place_again(self, item: Item) -> None:
+        try:
+            item.record.target = self._survey.place_again(item) or item.record.target
+        except (KubeError, KubeUnavailable):
+            return  # the next try says it
+
+    # -- beginning and end ----------------------------------------------------------------------------------------
+
+    def _cordon(self) -> Cordon:
+        report = self._report
+        return Cordon(
+            self._cluster,
+            self._options.node,
+            self._options.target,
+            Announcement(report.run, report.by, report.started_at, 0.0),
+            known=[name for name, hosts in self._tools.inventory.items() if len(hosts) == 1],
+            wall=self._tools.wall,
+            sleep=self._tools.sleep,
+        )
+
+    def _let_go(self, cordon: Cordon) -> None:
+        """The announcement goes, the cordon as wished; when the API does not answer the report says what is left."""
+        report = self._report
+        wish = self._options.uncordon
+        uncordon = wish == "always" or (wish == "on_failure" and report.outcome != "drained")
+        try:
+            report.uncordoned = cordon.release(uncordon=uncordon)
+            report.changed_node = cordon.before == report.uncordoned
+        except (KubeError, KubeUnavailable) as exc:
+            report.warnings.append(
+                f"the marks on node {self._options.node} could not be taken back ({exc}): "
+                f"kubectl annotate node {self._options.node} podferry.live/drain- ; kubectl uncordon {self._options.node}"
+            )
+
+    def _refused(self, exc: DrainConflict) -> DrainReport:
+        self._report.outcome, self._report.error, self._report.remedy = "refused", exc.message, exc.remedy
+        return self._report
+
+    def close(self) -> None:
+        self._survey.close()
+        self._sessions.close()
+
+    # -- stopping -------------------------------------------------------------------------------------------------
+
+    def _stopped(self, cordon: Cordon | None = None) -> bool:
+        """Is it time to stop? What is before its commit point is cancelled by that."""
+        if cordon is not None:
+            cordon.renew()
+        if self._user.is_set() or self._late():
+            self._stop.set()
+        return self._stop.is_set()
+
+    def _late(self) -> bool:
+        return self._deadline is not None and self._tools.clock() >= self._deadline
+
+    def _why_stopped(self) -> str:
+        return "the drain was stopped before" if self._user.is_set() else "the drain's deadline came before"

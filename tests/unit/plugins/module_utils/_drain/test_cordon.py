@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cordoning what is not cordoned, uncordoning only that, and two drains that meet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ansible_collections.podferry.live.plugins.module_utils._drain.cordon import (
+    CORDONED_BY,
+    DRAIN,
+    STALE_S,
+    Announcement,
+    Cordon,
+    DrainConflict,
+    announced,
+    timestamp,
+)
+from ansible_collections.podferry.live.plugins.module_utils._migrate.errors import PodferryError
+from doubles.drain import Nodes
+from doubles.world import World
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+        self.on_sleep: Callable[[], None] = lambda: None
+
+    def wall(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.on_sleep()
+
+
+@pytest.fixture
+def nodes() -> Nodes:
+    return Nodes(World())
+
+
+def cordon(
+    nodes: Nodes, time: Time, node: str = "node-a", run: str = "a", target: str = "", since: float = 0.0
+) -> Cordon:
+    mine = Announcement(run, f"{run}@there", timestamp(time.now + since), 0.0)
+    return Cordon(nodes, node, target, mine, known=list(nodes.nodes), wall=time.wall, sleep=time.sleep)
+
+
+def marks(nodes: Nodes, node: str = "node-a") -> dict[str, Any]:
+    return dict(nodes.nodes[node]["metadata"]["annotations"])
+
+
+def cordoned(nodes: Nodes, node: str = "node-a") -> bool:
+    return bool(nodes.nodes[node]["spec"].get("unschedulable"))
+
+
+def test_ours_is_taken_back(nodes: Nodes) -> None:
+    held = cordon(nodes, Time())
+    held.take()
+    assert cordoned(nodes)
+    assert set(marks(nodes)) == {DRAIN, CORDONED_BY}
+    assert held.release(uncordon=True)
+    assert not cordoned(nodes)
+    assert marks(nodes) == {}
+    assert not held.release(uncordon=True), "once"
+
+
+def test_ours_stays_until_somebody_wishes_otherwise(nodes: Nodes) -> None:
+    time = Time()
+    held = cordon(nodes, time)
+    held.take()
+    assert not held.release(uncordon=False)
+    assert cordoned(nodes)
+    assert set(marks(nodes)) == {CORDONED_BY}
+    later = cordon(nodes, time, run="b")
+    later.take()
+    assert later.release(uncordon=True), "an earlier drain of ours had cordoned it"
+    assert not cordoned(nodes)
+    assert marks(nodes) == {}
+
+
+def test_somebody_elses_cordon_is_left(nodes: Nodes) -> None:
+    nodes.patch_node("node-a", annotations={}, unschedulable=True)
+    held = cordon(nodes, Time())
+    held.take()
+    assert not held.release(uncordon=True)
+    assert cordoned(nodes)
+    assert marks(nodes) == {}
+
+
+def test_a_kubelet_that_writes_in_between(nodes: Nodes) -> None:
+    read = nodes.get_node
+    writes = 3
+
+    def get_node(name: str) -> Any:
+        nonlocal writes
+        node = read(name)
+        if writes:
+            writes -= 1
+            nodes.patch_node(name, annotations={})
+        return node
+
+    nodes.get_node = get_node  # type: ignore[method-assign]
+    cordon(nodes, Time()).take()
+    assert cordoned(nodes)
+
+
+def test_the_same_node_twice(nodes: Nodes) -> None:
+    time = Time()
+    cordon(nodes, time).take()
+    with pytest.raises(DrainConflict, match=r"by a@there since 2023-.*\(drain a\)"):
+        cordon(nodes, time, run="b").check()
+    with pytest.raises(DrainConflict):
+        cordon(nodes, time, run="b").take()
+    assert json.loads(marks(nodes)[DRAIN])["run"] == "a"
+
+
+def test_a_drain_that_shows_no_sign_of_life_is_taken_over(nodes: Nodes) -> None:
+    time = Time()
+    first = cordon(nodes, time)
+    first.take()
+    time.now += STALE_S - 1
+    first.renew()
+    time.now += STALE_S - 1
+    assert announced(nodes.nodes["node-a"], time.now)
+    time.now += 2
+    assert not announced(nodes.nodes["node-a"], time.now)
+    second = cordon(nodes, time, run="b")
+    second.take()
+    assert second.ours
+    assert second.release(uncordon=True)
+
+
+def test_signs_of_life_are_few(nodes: Nodes) -> None:
+    time = Time()
+    held = cordon(nodes, time)
+    held.take()
+    for _again in range(50):
+        time.now += 1
+        held.renew()
+    assert len(nodes.patches) == 1 + 2
+
+
+def test_what_others_write_there_is_no_announcement(nodes: Nodes) -> None:
+    for text in ("", "x", "{}", "[]", '{"run": "a", "renewed": "then"}'):
+        nodes.patch_node("node-a", annotations={DRAIN: text})
+        assert announced(nodes.nodes["node-a"], 0.0) is None
+
+
+def test_an_opposite_drain_that_is_at_work_is_found_before_anything_is_touched(nodes: Nodes) -> None:
+    time = Time()
+    cordon(nodes, time, "node-b", "b").take()
+    with pytest.raises(
+        DrainConflict, match=r"node-b is being drained itself, by b@there since .*\(drain b\)"
+    ) as caught:
+        cordon(nodes, time, since=1).check()
+    assert "Wait for its end" in caught.value.remedy
+    assert not cordoned(nodes)
+
+
+def test_with_a_third_node_two_drains_do_not_meet(nodes: Nodes) -> None:
+    nodes.nodes["node-c"] = {
+        **nodes.nodes["node-b"],
+        "metadata": {**nodes.nodes["node-b"]["metadata"], "name": "node-c"},
+    }
+    time = Time()
+    cordon(nodes, time, "node-b", "b").take()
+    held = cordon(nodes, time, since=1)
+    held.check()
+    held.take()
+    with pytest.raises(DrainConflict):
+        cordon(nodes, time, "node-c", "c", target="node-b", since=2).check()
+
+
+def test_a_third_node_with_a_taint_is_no_way_out(nodes: Nodes) -> None:
+    control = {**nodes.nodes["node-b"], "spec": {"taints": [{"key": "control-plane", "effect": "NoSchedule"}]}}
+    nodes.nodes["node-c"] = {**control, "metadata": {**control["metadata"], "name": "node-c"}}
+    time = Time()
+    cordon(nodes, time, "node-b", "b").take()
+    with pytest.raises(DrainConflict):
+        cordon(nodes, time, since=1).check()
+
+
+@pytest.mark.parametrize("first", ["node-a", "node-b"])
+def test_two_opposite_drains_that_look_before_either_has_announced(nodes: Nodes, first: str) -> None:
+    """Both cordon, both look again: exactly the earlier one goes on, and the later one leaves its node as it was."""
+    time = Time()
+    held = {n: cordon(nodes, time, n, n, since=0 if n == first else 1) for n in ("node-a", "node-b")}
+    for one in held.values():
+        one.check()
+    lost: list[str] = []
+    second = next(n for n in held if n != first)
+
+    def other_comes() -> None:  # while the first one waits
+        if not lost:
+            try:
+                held[second].take()
+            except DrainConflict:
+                lost.append(second)
+
+    # The second one announces first and has not looked yet.
+    mine = held[second]._mine
+    nodes.patch_node(
+        second,
+        annotations={DRAIN: Announcement(mine.run, mine.by, mine.since, time.now).text(), CORDONED_BY: "x"},
+        unschedulable=True,
+    )
+    time.on_sleep = other_comes
+    held[first].take()
+    assert lost == [second]
+    assert held[first].held
+    assert cordoned(nodes, first)
+    assert not cordoned(nodes, second)
+    assert marks(nodes, second) == {}
+
+
+def test_a_later_one_that_is_at_work_already_is_not_pushed_out(nodes: Nodes) -> None:
+    """Clocks differ: it has announced, looked and begun before we came, whatever its time says."""
+    time = Time()
+    cordon(nodes, time, "node-b", "b", since=3600).take()
+    with pytest.raises(DrainConflict):
+        cordon(nodes, time).take()
+    assert not cordoned(nodes)
+    assert cordoned(nodes, "node-b")
+
+
+def test_a_node_that_is_not_there(nodes: Nodes) -> None:
+    with pytest.raises(PodferryError, match="no node node-x"):
+        cordon(nodes, Time(), "node-x").check()
