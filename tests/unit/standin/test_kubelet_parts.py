@@ -12,8 +12,7 @@ import pytest
 from podferry_standin.api import tables
 from podferry_standin.api.resources import PODS
 from podferry_standin.kubelet import logs, status, volumes
-from podferry_standin.kubelet.config import quantity
-from podferry_standin.kubelet.server import flag
+from podferry_standin.kubelet.config import flag, quantity
 from podferry_standin.kubelet.states import CREATED, EXITED, RUNNING
 
 Obj = dict[str, Any]

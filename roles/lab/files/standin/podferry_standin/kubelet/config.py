@@ -77,3 +77,8 @@ def quantity(text: str | int | float) -> float:
         if text.endswith(unit):
             return float(text[: -len(unit)]) * factor
     return float(text)
+
+
+def flag(query: dict[str, list[str]], key: str) -> bool:
+    """A truth value in a query as Kubernetes reads it: older Python clients write ``True``."""
+    return (query.get(key) or ["false"])[0].lower() not in ("false", "0")

@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import tls
 from . import logs
-from .config import Config
+from .config import Config, flag
 from .cri import Cri, CriError
 from .states import RUNNING
 
@@ -154,11 +154,6 @@ class Handler(BaseHTTPRequestHandler):
                     if not data:
                         return
                     (far if source is near else near).sendall(data)
-
-
-def flag(query: dict[str, list[str]], key: str) -> bool:
-    """A truth value in a query as Kubernetes reads it: older Python clients write ``True``."""
-    return (query.get(key) or ["false"])[0].lower() not in ("false", "0")
 
 
 class _Server(ThreadingHTTPServer):
