@@ -160,4 +160,4 @@ def test_wrong(given: Any, words: str) -> None:
 
 def test_all_mistakes_are_told_at_once() -> None:
     _hooks, errors = parse("pre_migration", [{"command": "x"}, {"command": ["x"]}, {"tasks": "none.yml"}], AROUND)
-    assert [e.split(":")[0] for e in errors] == ["pre_migration, hook 1", "pre_migration, hook 3"]
+    assert [e.partition(":")[0] for e in errors] == ["pre_migration, hook 1", "pre_migration, hook 3"]
