@@ -43,18 +43,19 @@ def post_start(runtime: str, words: t.Sequence[str]) -> int:
         os.execv(runtime, [runtime, *words])
     with contextlib.suppress(FileNotFoundError):
         os.unlink(mark)  # once: the same command as a probe, say, is executed
+    detached = "--detach" in words or "-d" in words
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
         # The shim, or conmon, waits for this process: it must still be there when they read its number.
-        parent = os.getppid()
-        while os.getppid() == parent:
+        while detached and os.getppid() == parent:
             time.sleep(0.005)
         time.sleep(_LINGER_SECONDS)
         os._exit(0)
     pid_file = value_of(words, "--pid-file")
     if pid_file:
         write_text(pid_file, str(child))
-    if "--detach" in words or "-d" in words:
+    if detached:
         return 0
     _pid, status = os.waitpid(child, 0)
     return os.WEXITSTATUS(status)
