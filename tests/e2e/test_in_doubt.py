@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,8 +19,9 @@ from e2e.support.plays import Plays
 from e2e.test_interrupted import counting
 
 OFF = """
-nft add table inet cut; nft 'add chain inet cut in {{ type filter hook input priority -200; }}'
-nft add rule inet cut in iif != lo drop
+nft add table inet cut
+nft 'add chain inet cut in {{ type filter hook input priority -200; }}'; nft add rule inet cut in iif != lo drop
+nft 'add chain inet cut out {{ type filter hook output priority -200; }}'; nft add rule inet cut out oif != lo drop
 sleep 1; rm -f /run/podferry/hold.*
 sleep {seconds}; nft delete table inet cut
 """
@@ -45,13 +47,16 @@ def ferry(lab: Lab, node: str, operation: str, **arguments: str) -> dict[str, ob
     return dict(answer["result"] or {})  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("point", ["target:thaw:before", "target:phase:ready"])
-def test_both_ways_out(lab: Lab, plays: Plays, cluster: Cluster, traces: Traces, point: str) -> None:
+@pytest.mark.parametrize(("node", "point"), [("node-b", "target:thaw:before"), ("node-a", "source:send:go:before")])
+def test_both_ways_out(lab: Lab, plays: Plays, cluster: Cluster, traces: Traces, node: str, point: str) -> None:
     source = cluster.create(workloads.counter(cluster.name("doubt"), "node-a", 4))
-    with held(lab, "node-b", point) as stopped:
+    with held(lab, node, point) as stopped:
         play = plays.start_migrate(source, "node-b", name="new")
         stopped.wait()
         with cut_off(lab, "node-b", 75):
+            if node == "node-a":
+                time.sleep(1)
+                stopped.release()
             result = play.finish(200)
             report = result.report
             assert report["outcome"] == "in_doubt"

@@ -92,6 +92,6 @@ def test_nobody_is_sent_to_the_target_before_its_thaw_nor_to_the_source_once_it_
         assert last_sent_to_source <= report["frozen_at"] + report["until_ready_ms"] / 1000 + 2.0
     finally:
         cluster.apps.delete_namespaced_deployment(name, cluster.namespace)
-        cluster.core.delete_namespaced_service(name, cluster.namespace)
+        cluster.core.delete_namespaced_service(name, cluster.namespace, _preload_content=False)
         until("its pods gone", lambda: not cluster.pods(f"app={name}"), 60)
     traces.assert_none()
