@@ -21,7 +21,10 @@ SOURCE_STATES = (
     "prepared", "waiting", "freezing", "frozen", "data_ready", "go_given", "relinquished", "committed", "aborted",
     "in_doubt", "killed", "copied",
 )  # fmt: skip
-"""The states of the source, in their order; ``copied`` comes after ``frozen`` and is the last of a copy's. From ``go_given`` on only the target's record tells who may run."""
+"""The states of the source, in their order; ``copied`` comes after ``frozen`` and is the last of a copy's.
+
+From ``go_given`` on only the target's record tells who may run.
+"""
 
 THAW_BY_GUARD = ("freezing", "frozen", "data_ready")
 """States in which a source whose ferry died must run again."""

@@ -135,7 +135,8 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "statefulset_away": Kind(
         "The pod's StatefulSet is not there: a run that moves one of its pods has taken it away for that time, or somebody has deleted it.",
-        "Wait for that run, or run it again if it was broken off (docs/failures.md has the way by hand). If the pod shall stay without one, remove its label statefulset.kubernetes.io/pod-name.",
+        "Wait for that run, or run it again if it was broken off (docs/failures.md has the way by hand). "
+        "If the pod shall stay without one, remove its label statefulset.kubernetes.io/pod-name.",
     ),
     "statefulset_revision": Kind(
         "Not all pods of the StatefulSet are of its last revision: created again, it would replace the others.",
@@ -205,7 +206,8 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "volume": Kind(
         "A volume is of a type that is not carried.",
-        "Carried: emptyDir, ReadWriteMany and ReadOnlyMany claims, nfs, projected (service-account token, ConfigMap, Secret, downwardAPI), configMap, secret, downwardAPI.",
+        "Carried: emptyDir, ReadWriteMany and ReadOnlyMany claims, nfs, configMap, secret, downwardAPI, "
+        "projected (service-account token, ConfigMap, Secret, downwardAPI).",
     ),
     "volume_access": Kind(
         "A claim's volume can be mounted by one node only.",

@@ -18,7 +18,10 @@ from .process import Runner
 
 _TABLE = "podferry"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_RULES = f"add table inet {_TABLE}; add chain inet {_TABLE} hold {{ type filter hook input priority -300; }}; add rule inet {_TABLE} hold iif lo meta l4proto tcp drop"
+_RULES = (
+    f"add table inet {_TABLE}; add chain inet {_TABLE} hold {{ type filter hook input priority -300; }}; "
+    f"add rule inet {_TABLE} hold iif lo meta l4proto tcp drop"
+)
 
 
 def possible() -> bool:

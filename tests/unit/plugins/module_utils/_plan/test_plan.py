@@ -116,6 +116,17 @@ def node_b(change: dict[str, Any]) -> Snapshot:
     return snapshot(target_node=objects.node("node-b", change))
 
 
+CLAIMS_THAT_GO = {
+    "volumeClaimTemplates": [{"metadata": {"name": "d"}}],
+    "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete"},
+}
+SPREAD = {
+    "maxSkew": 1,
+    "topologyKey": "zone",
+    "whenUnsatisfiable": "DoNotSchedule",
+    "labelSelector": {"matchLabels": {"app": "counter"}},
+}
+
 Case = tuple[str, Callable[[], Snapshot], Options]
 
 CASES: list[tuple[str, Snapshot, Options]] = [
@@ -158,8 +169,7 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("new_with_statefulset", in_set(), replace(OPTIONS, name="new")),
     ("statefulset_away", in_set(pod={"metadata": {"ownerReferences": None}}, chain=OwnerChain()), OPTIONS),
     ("statefulset_revision", in_set({"status": {"updateRevision": "web-2", "updatedReplicas": 1}}), OPTIONS),
-    ("statefulset_claims", in_set({"spec": {"volumeClaimTemplates": [{"metadata": {"name": "d"}}],
-        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete"}}}), OPTIONS),
+    ("statefulset_claims", in_set({"spec": CLAIMS_THAT_GO}), OPTIONS),
     ("statefulset_finalizers", in_set({"metadata": {"finalizers": ["x/y"]}}), OPTIONS),
     ("statefulset_size", in_set({"metadata": {"annotations": {"long": "x" * 65536}}}), OPTIONS),
     ("disruption_budget", snapshot(budgets=[objects.budget(allowed=0)]), OPTIONS),
@@ -167,8 +177,7 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("admission", in_set(owner_dry_run_error="forbidden"), OPTIONS),
     ("target_pod_affinity", spec({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
         {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "db"}}}]}}}), OPTIONS),
-    ("target_topology_spread", spec({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone",
-        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "counter"}}}]}), OPTIONS),
+    ("target_topology_spread", spec({"topologySpreadConstraints": [SPREAD]}), OPTIONS),
     ("owner_not_stable", owned(chain=OwnerChain(objects.merged(objects.replicaset(), {"status": {"replicas": 2}}))), OPTIONS),
     ("keep_with_copy", snapshot(), replace(OPTIONS, name="keep", source_policy="keep_running")),
     ("copy_same_node", snapshot(pod=objects.pod(node="node-b"), source_node=objects.node("node-b")), COPY),
