@@ -242,6 +242,9 @@ report:
     outcome:
       description: V(finished), V(undone), V(cancelled), V(in_doubt), V(refused), V(already_there) or V(planned).
       type: str
+    diverged_at:
+      description: Wall clock of the source node when a copy's source ran on, in seconds since 1970; null when the pod was moved.
+      type: float
     downtime_ms:
       description: From the last instruction on the source to the first on the target.
       type: float

@@ -94,7 +94,7 @@ class Redis(Workload):
     acknowledged = 0
 
     def write(self) -> None:
-        for _ in range(3):
+        for _turn in range(3):
             self.acknowledged += 1
             assert int(self.ask("redis-cli", "-h", self.address(), "incr", "seq")) == self.acknowledged
             self.ask("redis-cli", "-h", self.address(), "rpush", "list", str(self.acknowledged))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -25,7 +26,11 @@ def node(name: str, zone: str = "") -> dict[str, Any]:
     return objects.node(name, {"metadata": {"labels": {"zone": zone} if zone else {}}})
 
 
-NODES = [node("node-a", "1"), node("node-b", "2"), node("node-c", "2")]
+NODES = (
+    node("node-a", "1"),
+    node("node-b", "2"),
+    node("node-c", "2"),
+)
 
 
 def other(name: str, where: str, app: str = "db", namespace: str = "default", **spec: Any) -> dict[str, Any]:
@@ -52,7 +57,7 @@ def found(
     spec: dict[str, Any],
     pods: list[dict[str, Any]],
     *,
-    nodes: list[dict[str, Any]] | None = NODES,
+    nodes: Sequence[dict[str, Any]] | None = NODES,
     everywhere: bool = False,
     source: dict[str, Any] = NODES[0],
 ) -> list[str]:
