@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,9 +34,14 @@ def cut_off(lab: Lab, node: str, seconds: int) -> Iterator[None]:
     lab.ssh(node, "cat > /run/cut-off.sh", stdin=OFF.format(seconds=seconds))
     lab.ssh(node, "systemd-run --quiet --collect --unit=cut-off sh /run/cut-off.sh")
     yield
-    until(
-        f"{node} is back", lambda: lab.ssh(node, "true", check=False, timeout=10).returncode == 0, seconds + 60, every=1
-    )
+    until(f"{node} is back", lambda: answers(lab, node), seconds + 60, every=1)
+
+
+def answers(lab: Lab, node: str) -> bool:
+    try:
+        return lab.ssh(node, "true", check=False, timeout=5).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def ferry(lab: Lab, node: str, operation: str, **arguments: str) -> dict[str, object]:
