@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -17,54 +16,11 @@ from pathlib import Path
 import pytest
 
 from e2e.support.cluster import until
+from e2e.support.host import host_state
 from e2e.support.lab import NODES, Lab
 
 NAME = "lifecycle"
 MACHINES = (*NODES, "control-host")
-
-
-def _said(*argv: str) -> list[str]:
-    """Lines of a host program's output; none when the host has no such program."""
-    if not shutil.which(argv[0]):
-        return []
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    return done.stdout.splitlines()
-
-
-def _processes(lab: Lab) -> set[str]:
-    """Processes of this lab: in its cgroups, or named after its state directory."""
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            cgroups = (entry / "cgroup").read_text()
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-        except OSError:
-            continue
-        mine = re.search(rf"{re.escape(str(lab.state))}(/|\s|$)", command) and "ansible-playbook" not in command
-        if mine or f"podferry-lab.{lab.name}." in cgroups:
-            found.add(f"process {entry.name} {command}")
-    return found
-
-
-def _host(lab: Lab) -> set[str]:
-    """Everything on the host that a lab could leave behind or bend; what belongs to other labs is left out."""
-    found = _processes(lab)
-    other = re.compile(rf"/podferry-lab/(?!{re.escape(lab.name)}[/ ])")
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        if not other.search(line):
-            found.add("mount " + " ".join(line.split(" ")[3:]))
-    found |= {f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob(f"**/podferry-lab.{lab.name}.*")}
-    for argv in (
-        ("ip", "-o", "link"), ("ip", "-o", "addr"), ("ip", "route", "show", "table", "all"), ("ip", "rule"),
-        ("ip", "netns"), ("iptables-save",), ("nft", "list", "ruleset"), ("sysctl", "net.ipv4.ip_forward", "kernel.core_pattern"),
-    ):  # fmt: skip
-        # Times and counters change by themselves.
-        found |= {f"{argv[0]} {re.sub(r'(valid_lft|preferred_lft) .*|#.*', '', line)}" for line in _said(*argv)}
-    found |= {
-        f"listener {line.split()[3]}" for line in _said("ss", "-Hltn") if line.split()[3].endswith(f":{lab.api_port}")
-    }
-    found |= {f"file {path}" for path in Path("/var/lib/podferry-lab").glob(lab.name)}
-    return found
 
 
 def _pids(lab: Lab, machine: str) -> dict[str, int]:
@@ -98,7 +54,7 @@ def own() -> Iterator[tuple[Lab, set[str]]]:
     with Path(f"/run/lock/podferry-lab-{NAME}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lab.down()
-        before = _host(lab)
+        before = host_state(lab)
         lab.up()
         yield lab, before
         lab.down()
@@ -113,7 +69,7 @@ def test_second_up_changes_nothing(own: tuple[Lab, set[str]]) -> None:
 def test_host_is_untouched_while_it_runs(own: tuple[Lab, set[str]]) -> None:
     """Only what the lab is made of is new on the host, and nothing that was there is gone."""
     lab, before = own
-    now = _host(lab)
+    now = host_state(lab)
     assert not before - now
     new = {line for line in now - before if not line.startswith(("process ", "cgroup ", "file "))}
     mounts = {line for line in new if line.startswith("mount ")}
@@ -173,9 +129,9 @@ def test_down_takes_a_frozen_container_with_it(own: tuple[Lab, set[str]]) -> Non
     began = time.monotonic()
     assert lab.down().changed > 0
     assert time.monotonic() - began < 60
-    left = _host(lab) - before
+    left = host_state(lab) - before
     assert not left
-    assert not before - _host(lab)
+    assert not before - host_state(lab)
     assert lab.down().changed == 0
 
 
@@ -187,4 +143,4 @@ def test_down_without_a_description(own: tuple[Lab, set[str]]) -> None:
     for machine in MACHINES:
         (lab.state / "machines" / machine / "pids.json").unlink()
     lab.down()
-    until("the host is as before", lambda: not _host(lab) - before, 10)
+    until("the host is as before", lambda: not host_state(lab) - before, 10)

@@ -16,11 +16,14 @@ import typing as t
 
 from .._common.errors import FreezeFailed, NotFound
 from .._common.files import read_text, write_text
+from . import vfork
 
 ROOT = "/sys/fs/cgroup"
 _POLL_SECONDS = 0.0005
 _V1_ROUND = 50
 """Polls after which a v1 freeze that does not settle is undone and tried again, as runc does."""
+_EXEC_SECONDS = 0.005
+"""What a process gets to come from vfork to exec."""
 
 
 def is_unified(root: str = ROOT) -> bool:
@@ -121,7 +124,7 @@ class Cgroup:
             write_text(os.path.join(self.path, "freezer.state"), "FROZEN" if freeze else "THAWED")
 
     def freeze(self, timeout: float) -> int:
-        """Freeze and wait until everything stands.
+        """Freeze and wait until everything stands, nothing of it between vfork and exec (see :mod:`vfork`).
 
         :param timeout: seconds; after them it is thawed again.
         :returns: CLOCK_MONOTONIC in ns just before the order that took effect.
@@ -132,23 +135,41 @@ class Cgroup:
             began = time.monotonic_ns()
             while True:
                 self._order(True)
-                for _poll in range(_V1_ROUND):
-                    if self.frozen():
-                        return began
-                    time.sleep(_POLL_SECONDS)
-                    if time.monotonic() > deadline:
-                        self._order(False)
-                        raise FreezeFailed(
-                            f"{self.path} did not freeze within {timeout:g} s",
-                            "A task in uninterruptible sleep (a hung disk or NFS mount) keeps it from freezing.",
-                        )
-                if not self.unified:
+                frozen = self._settles(deadline)
+                caught = vfork.waiting(self.pids()) if frozen else []
+                if frozen and not caught:
+                    return began
+                if time.monotonic() > deadline:
+                    self._order(False)
+                    raise self._not_frozen(timeout, caught)
+                if caught or not self.unified:
                     # A v1 freeze can hang half way while the group forks: undo and try again (runc does the same).
                     self._order(False)
-                    time.sleep(_POLL_SECONDS)
+                    time.sleep(_EXEC_SECONDS if caught else _POLL_SECONDS)
                     began = time.monotonic_ns()
         except OSError as error:
             raise FreezeFailed(f"cannot freeze {self.path}: {error.strerror}") from error
+
+    def _settles(self, deadline: float) -> bool:
+        """Whether everything stands after some polls; false as well when the deadline has passed before."""
+        for _poll in range(_V1_ROUND):
+            if self.frozen():
+                return True
+            time.sleep(_POLL_SECONDS)
+            if time.monotonic() > deadline:
+                return False
+        return False
+
+    def _not_frozen(self, timeout: float, caught: t.Sequence[int]) -> FreezeFailed:
+        if caught:
+            return FreezeFailed(
+                f"process {caught[0]} in {self.path} stood between vfork and exec for {timeout:g} s",
+                "It waits for a program that it starts; CRIU cannot dump it there. Try again when it has started it.",
+            )
+        return FreezeFailed(
+            f"{self.path} did not freeze within {timeout:g} s",
+            "A task in uninterruptible sleep (a hung disk or NFS mount) keeps it from freezing.",
+        )
 
     def thaw(self) -> None:
         """Let everything run again; nothing happens when it runs already or is gone.

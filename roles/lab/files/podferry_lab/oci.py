@@ -74,7 +74,8 @@ def _apps() -> dict[str, _App]:
 def ensure(cache: str, suite: str, mirror: str, packages: list[str]) -> dict[str, Any]:
     """Build the archive unless the cache has it.
 
-    Returns ``{"changed": bool, "path": archive, "digests": {reference: manifest digest}}``. Raises LabError.
+    Returns ``{"changed": bool, "path": archive, "root": Debian root it is made from, "digests": {reference: manifest digest}}``.
+    Raises LabError.
     """
     root, built = roots.ensure(cache, "image", suite, mirror, [*packages, "busybox-static"], strip=True)
     apps = _apps()
@@ -96,7 +97,7 @@ def ensure(cache: str, suite: str, mirror: str, packages: list[str]) -> dict[str
             with Path(f"{place}/digests.json").open(encoding="ascii") as handle:
                 known = json.load(handle)
             if not built and os.path.getsize(f"{place}/images.tar") == known["size"]:
-                return {"changed": False, "path": f"{place}/images.tar", "digests": known["digests"]}
+                return {"changed": False, "path": f"{place}/images.tar", "root": root, "digests": known["digests"]}
         except (FileNotFoundError, ValueError, KeyError):
             pass
         os.makedirs(place, exist_ok=True)
@@ -106,7 +107,7 @@ def ensure(cache: str, suite: str, mirror: str, packages: list[str]) -> dict[str
         with Path(f"{place}/digests.json.new").open("w", encoding="ascii") as handle:
             json.dump({"size": os.path.getsize(f"{place}/images.tar"), "digests": digests}, handle)
         os.replace(f"{place}/digests.json.new", f"{place}/digests.json")
-        return {"changed": True, "path": f"{place}/images.tar", "digests": digests}
+        return {"changed": True, "path": f"{place}/images.tar", "root": root, "digests": digests}
 
 
 def _build(work: str, root: str, apps: dict[str, _App]) -> dict[str, str]:

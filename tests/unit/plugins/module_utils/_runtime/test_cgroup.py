@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
+import time
 
 import pytest
 
@@ -103,6 +104,24 @@ def test_p2_a_freeze_that_never_settles_leaves_it_running(tree: Tree) -> None:
     with pytest.raises(FreezeFailed, match="did not freeze within"):
         tree.group.freeze(0.1)
     assert tree.orders[-1] in ("freezer.state=THAWED", "cgroup.freeze=0")
+    assert not tree.group.frozen()
+
+
+def test_who_stands_between_vfork_and_exec_gets_the_time_to_leave_it(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [[11], [11], []]
+    monkeypatch.setattr(cgroups.vfork, "waiting", lambda pids: answers.pop(0) if pids == [11, 12] else [])
+    first = time.monotonic_ns()
+    assert tree.group.freeze(5.0) > first + 2 * 4_000_000  # the moment of the order that counts
+    assert tree.group.frozen() and answers == []
+    assert [order.rpartition("=")[2] in ("FROZEN", "1") for order in tree.orders] == [True, False, True, False, True]
+
+
+def test_p2_who_stays_between_vfork_and_exec_runs_on(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups.vfork, "waiting", lambda _pids: [11])
+    with pytest.raises(FreezeFailed, match=r"process 11 in .* stood between vfork and exec"):
+        tree.group.freeze(0.1)
     assert not tree.group.frozen()
 
 
