@@ -47,6 +47,16 @@ _OWN_SYSCTLS = (
     *(f"kernel/{name}" for name in ("auto_msgmni", "sem", "sem_next_id", "ns_last_pid", "hostname", "domainname")),
 )
 
+#: Below /proc/sys: the kubelet insists on these values and would write them, for the whole host. A machine has copies.
+_KUBELET_SYSCTLS = {
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "kernel/keys/root_maxkeys": 1000000,
+    "kernel/keys/root_maxbytes": 25000000,
+}
+
 _DEVICES = (("null", 3, 0o666), ("zero", 5, 0o666), ("full", 7, 0o666), ("random", 8, 0o666), ("urandom", 9, 0o666))
 
 
@@ -318,6 +328,11 @@ def _mounts(lab: Lab, machine: Machine) -> None:
         if os.path.exists(f"{root}/proc/sys/{name}"):
             linux.mount(f"{root}/proc/sys/{name}", f"{root}/proc/sys/{name}", "", linux.MS_BIND)
     linux.mount("", f"{root}/proc/sys", "", linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY | safe)
+    for name, value in _KUBELET_SYSCTLS.items():
+        if os.path.exists(f"{root}/proc/sys/{name}"):
+            copy = Path(f"{directory}/sysctl.{name.replace('/', '.')}")
+            copy.write_text(f"{value}\n", encoding="ascii")
+            linux.mount(str(copy), f"{root}/proc/sys/{name}", "", linux.MS_BIND)
     if os.path.exists(f"{root}/proc/sysrq-trigger"):
         _bind_readonly(f"{root}/proc/sysrq-trigger", f"{root}/proc/sysrq-trigger")
     linux.mount("sysfs", f"{root}/sys", "sysfs", safe | linux.MS_RDONLY)
