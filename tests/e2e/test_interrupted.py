@@ -20,7 +20,6 @@ from e2e.support.faultpoints import held
 from e2e.support.lab import Lab
 from e2e.support.plays import Plays, RunningPlay
 
-API = "podferry-standin-api"
 MIB = 8
 
 
@@ -126,7 +125,7 @@ def test_the_api_is_not_needed_in_the_freeze(lab: Lab, plays: Plays, cluster: Cl
         target = (cluster.get(cluster.moved(source)) or {})["metadata"]
         assert target["uid"] != uid
         log = f"/var/log/pods/{cluster.namespace}_{target['name']}_{target['uid']}/main/0.log"
-        lab.ssh("control-host", f"systemctl kill -s STOP {API}")
+        lab.ssh("control-host", f"systemctl kill -s STOP {lab.api_unit}")
         try:
             hold.release()
             count = f"cat {log} 2>/dev/null | grep -c tick"
@@ -134,7 +133,7 @@ def test_the_api_is_not_needed_in_the_freeze(lab: Lab, plays: Plays, cluster: Cl
             first = int(lab.ssh("node-b", count).stdout)
             until("the target goes on counting", lambda: int(lab.ssh("node-b", count).stdout) > first + 20, 60)
         finally:
-            lab.ssh("control-host", f"systemctl kill -s CONT {API}")
+            lab.ssh("control-host", f"systemctl kill -s CONT {lab.api_unit}")
         play.finish().ok()
     moved = cluster.moved(source)
     assert cluster.node(moved) == "node-b"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import socket
@@ -65,8 +66,17 @@ class Lab:
         )
 
     def up(self) -> PlayResult:
-        """Bring it up, or leave it as it is when it is up."""
-        return self.plays.run("lab", lab_state="up", timeout=900).ok()
+        """Bring it up, or leave it as it is when it is up. With real Kubernetes or CRI-O when the environment has their binaries."""
+        given = {
+            "lab_kubernetes_bin_dir": os.environ.get("PODFERRY_KUBERNETES_BIN_DIR"),
+            "lab_crio_bin_dir": os.environ.get("PODFERRY_CRIO_BIN_DIR"),
+        }
+        return self.plays.run("lab", lab_state="up", timeout=900, **{k: v for k, v in given.items() if v}).ok()
+
+    @property
+    def api_unit(self) -> str:
+        """The unit of the API server on the control host."""
+        return "lab-kube-apiserver" if os.environ.get("PODFERRY_KUBERNETES_BIN_DIR") else "podferry-standin-api"
 
     def down(self) -> PlayResult:
         """Remove every trace of it but the package caches."""
