@@ -37,8 +37,8 @@ def test_a_pod_that_starts_programs_all_the_time_moves(cluster: Cluster, plays: 
     assert cluster.node(moved) == "node-b"
     time.sleep(1)
     seen = ticks.assert_unbroken(cluster.logs(moved))
-    # Thawed tries are no downtime; CRIU's time-out of 10 s would be.
-    assert ticks.switchover(seen).ms < result.report["downtime_ms"] + 100 if result.report else False
-    assert ticks.switchover(seen).ms < 5000
+    # CRIU's time-out is 10 s; what was thawed in between is no downtime.
+    assert result.report
+    assert ticks.switchover(seen).ms < 5000, result.report["phases"]
     cluster.delete(moved)
     traces.assert_none()
