@@ -18,6 +18,9 @@ _CONTAINER = re.compile(r"^(containerd|cri-o)://[0-9a-f]{64}$")
 _IMAGE = re.compile(r"^(\S+@)?sha256:[0-9a-f]{64}$")
 
 
+_NOT_COMPARED = ("managedFields", "serviceAccount", "serviceAccountName")
+
+
 class Recording:
     """One file of requests and answers."""
 
@@ -51,10 +54,15 @@ def masked(value: Any, key: str = "") -> Any:
     """The value with everything replaced that differs from run to run, but not its kind.
 
     Also left out: managedFields (the recordings have none), the pod-level ``resources`` of the status (the recorded
-    limit is the kubelet's reading of an unlimited cgroup), and the dump of the Go structure after a 422's first line.
+    limit is the kubelet's reading of an unlimited cgroup), the dump of the Go structure after a 422's first line, and what the
+    ServiceAccount admission puts into a pod (the recorded cluster ran without it).
     """
     if isinstance(value, dict):
-        kept = {k: v for k, v in value.items() if k != "managedFields"}
+        kept = {k: v for k, v in value.items() if k not in _NOT_COMPARED}
+        for name in ("volumes", "volumeMounts"):
+            given = [v for v in kept.pop(name, []) if not str(v.get("name")).startswith("kube-api-access-")]
+            if given:
+                kept[name] = given
         if "phase" in kept and "resources" in kept:
             kept["resources"] = {}
         return {k: masked(v, k) for k, v in kept.items()}
