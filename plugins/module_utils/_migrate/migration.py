@@ -203,6 +203,7 @@ class Migration:
             )
             outcome = "in_doubt"
             report.ways_out = [f"Run the play again: it goes on with run {run.id}."]
+        run.drain()  # what the nodes said while we waited for something else: when the target was thawed, say
         if outcome == "undone" and report.error is not None and report.error.type == "cancelled":
             outcome = "cancelled"
         report.outcome = outcome  # type: ignore[assignment]

@@ -28,7 +28,14 @@ _STANDARD_DEVICES = {
     "/dev/console",
 }
 _STANDARD_MOUNTS = {"/proc", "/dev", "/dev/pts", "/dev/mqueue", "/sys", "/sys/fs/cgroup"}
-_SANDBOX_MOUNTS = {"/dev/shm", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/termination-log"}
+_SANDBOX_MOUNTS = {
+    "/dev/shm",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/dev/termination-log",
+    "/run/.containerenv",
+}
 _UNLISTABLE = ("packet", "raw", "raw6", "sctp/eps", "dccp")
 
 

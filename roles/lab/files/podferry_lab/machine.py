@@ -333,6 +333,11 @@ def _mounts(lab: Lab, machine: Machine) -> None:
             copy = Path(f"{directory}/sysctl.{name.replace('/', '.')}")
             copy.write_text(f"{value}\n", encoding="ascii")
             linux.mount(str(copy), f"{root}/proc/sys/{name}", "", linux.MS_BIND)
+    # CRI-O sets a limit of every controller that is on this list, and a machine has its own only.
+    listed = Path("/proc/cgroups").read_text(encoding="ascii").splitlines(keepends=True)
+    there = Path(f"{directory}/cgroups")
+    there.write_text("".join(line for line in listed if not line.startswith("hugetlb")), encoding="ascii")
+    linux.mount(str(there), f"{root}/proc/cgroups", "", linux.MS_BIND)
     if os.path.exists(f"{root}/proc/sysrq-trigger"):
         _bind_readonly(f"{root}/proc/sysrq-trigger", f"{root}/proc/sysrq-trigger")
     linux.mount("sysfs", f"{root}/sys", "sysfs", safe | linux.MS_RDONLY)
