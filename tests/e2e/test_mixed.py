@@ -222,11 +222,11 @@ def test_a_mixed_set_in_random_order(lab: Lab, plays: Plays, cluster: Cluster, t
             one.check()
         for one in found:
             one.check()
+        for pod in [pod for one in found for pod in one.pods() if not pod["metadata"].get("ownerReferences")]:
+            cluster.created.append(pod["metadata"]["name"])  # after several moves nobody else knows its name
     early, late = freezes[: len(freezes) // 3 or 1], freezes[-(len(freezes) // 3) or -1 :]
     print(f"{MIGRATIONS} migrations: {dict(outcomes)}; downtime median {statistics.median(freezes):.0f} ms, slowest {max(freezes):.0f} ms; "
           f"first third {statistics.median(early):.0f} ms, last third {statistics.median(late):.0f} ms")  # fmt: skip
     assert outcomes["finished"] >= MIGRATIONS // 2
-        for pod in [pod for one in found for pod in one.pods() if not pod["metadata"].get("ownerReferences")]:
-            cluster.created.append(pod["metadata"]["name"])  # after several moves nobody else knows its name
     cluster.clean()
     traces.assert_none(60)

@@ -14,7 +14,7 @@ import typing as t
 
 from .._common.errors import RestoreFailed, StateConflict
 from .._common.files import read_text
-from .._runtime import process
+from .._runtime import process, volumes
 from .._runtime.cgroup import ROOT, Cgroup, is_unified
 from . import paths
 from .record import Record
@@ -38,6 +38,27 @@ def arm(run: paths.RunPaths, record: Record, namespace: str, pod: str, content: 
             ) from error
         os.unlink(arrival)
         os.symlink(run.directory, arrival)
+
+
+_ARRIVED = "podferry.arrived"
+
+
+def arrived_mark(config: t.Mapping[str, t.Any], uid: str) -> str | None:
+    """Where it stands that a pod has arrived: in the kubelet's folder of the pod, with which it goes.
+
+    CRI-O makes containers with the annotations that the sandbox was created with: a pod that has arrived long ago still
+    carries the mark of an arrival there, also after the node was restarted and every record is gone.
+    """
+    folder = volumes.pod_directory(config, uid)
+    return os.path.join(folder, _ARRIVED) if folder else None
+
+
+def has_arrived(config: t.Mapping[str, t.Any], uid: str, run: str) -> bool:
+    """Whether this pod's arrival by ``run`` came to its end on this node."""
+    try:
+        return read_text(arrived_mark(config, uid) or "").strip() == run
+    except OSError:
+        return False
 
 
 def give_up(run: paths.RunPaths, record: Record) -> bool:

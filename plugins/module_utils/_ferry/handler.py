@@ -24,6 +24,7 @@ from .._criu.hold import FRONT
 from .._criu.restore import CreateCall, parse_create, restore_argv, value_of
 from .._runtime import finished, oci
 from . import hooks, logs, paths
+from .arrival import has_arrived
 from .control import Client
 from .record import Record
 
@@ -77,7 +78,7 @@ def _decide(runtime: str, words: t.Sequence[str]) -> Restore | None:
             logs.count_on(owner, Record(os.path.realpath(arrival)).content().get("restarts") or {})
         return None
     if not os.path.exists(arrival):
-        if marked:
+        if marked and not has_arrived(config, owner.uid, str(config["annotations"][oci.ARRIVAL])):
             raise StateConflict(
                 "this pod arrives from another node, but this node has no record of it (was it restarted?)",
                 "It is not started from its image, because its state may live elsewhere: run the migration's play again.",

@@ -12,7 +12,7 @@ import shutil
 import typing as t
 
 from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
-from .._common.files import read_json
+from .._common.files import read_json, write_atomic
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
 from . import paths, thaw, units
@@ -180,10 +180,22 @@ def _finish_target(place: paths.RunPaths, runner: Runner) -> None:
     units.stop(place, "target", runner)
     record = Record(place.directory)
     if record.thawed():
+        _note_arrival(place)
         if record.state() == "going":
             record.move("going", "done")
     elif not give_up(place, record):
         raise StateConflict(f"run {place.run} cannot be ended: its target is neither let go nor given up")
+
+
+def _note_arrival(place: paths.RunPaths) -> None:
+    """From here on the pod may be started from its image: where the runtime does not forget its mark, say so beside it."""
+    for name in os.listdir(place.directory):
+        if not name.startswith("restored."):
+            continue
+        with contextlib.suppress(OSError, ValueError):  # the pod is gone: nothing will be started
+            mark = read_json(os.path.join(place.directory, name)).get("arrived")
+            if mark:
+                write_atomic(str(mark), place.run.partition(".")[0] + "\n")
 
 
 def _remove(place: paths.RunPaths, runner: Runner) -> None:

@@ -35,7 +35,7 @@ from .._runtime import loopback, oci, procfs, quota
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
 from . import deadman, hooks, logs, paths, tls, tree
-from .arrival import arm, give_up
+from .arrival import arm, arrived_mark, give_up
 from .base import BESIDE, Ferry, roster
 from .control import Message, Peer, Server
 from .layout import Layout
@@ -518,7 +518,12 @@ class TargetFerry(Ferry):
         gate.cgroup, gate.init = found.cgroup, found.pid
         write_json(
             self.paths.mark("restored", name),
-            {"cgroup": found.cgroup.path, "id": gate.identifier, "quotas": gate.quotas},
+            {
+                "cgroup": found.cgroup.path,
+                "id": gate.identifier,
+                "quotas": gate.quotas,
+                "arrived": arrived_mark(gate.config, gate.owner.uid) if engine == "cri-o" else None,
+            },
         )
 
     def _let_go(self) -> float:

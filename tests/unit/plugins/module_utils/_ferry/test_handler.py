@@ -247,3 +247,18 @@ def test_the_sandbox_lets_restarts_count_on(create: Create, monkeypatch: pytest.
     assert create.call() == "plain"
     assert sorted(os.listdir(create.root / "logs/default_pod_u1")) == ["web"]
     assert os.listdir(create.root / "logs/default_pod_u1/web") == ["2.log"]
+
+
+def test_a_marked_pod_that_has_arrived_long_ago_starts_from_its_image(create: Create) -> None:
+    """CRI-O's sandbox keeps the mark; what has arrived says so in the kubelet's folder of the pod, by the run's id."""
+    pod = create.root / "pods/u1"
+    pod.mkdir(parents=True)
+    create.identity(**{"podferry.live/arrival": RUN})
+    config = json.loads((create.bundle / "config.json").read_text())
+    config["mounts"] = [{"destination": "/etc/hosts", "source": f"{pod}/etc-hosts"}]
+    (create.bundle / "config.json").write_text(json.dumps(config))
+    assert "has no record of it" in create.call()
+    (pod / "podferry.arrived").write_text("ffffffffffff\n")
+    assert "has no record of it" in create.call()
+    (pod / "podferry.arrived").write_text(f"{RUN}\n")
+    assert create.call() == "plain"
