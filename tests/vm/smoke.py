@@ -184,7 +184,7 @@ def main() -> int:
     os.environ["ANSIBLE_TIMEOUT"] = "60"  # an emulated processor takes its time to agree on a key
     smoke = Smoke(arguments.name, arguments.port)
     print(
-        f"Linux {platform.release()}, cgroup {'v2' if smoke.v2 else 'v1'}, Python {platform.python_version()}",
+        f"\nLinux {platform.release()}, cgroup {'v2' if smoke.v2 else 'v1'}, Python {platform.python_version()}",
         flush=True,
     )
     began = time.monotonic()
