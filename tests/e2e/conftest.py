@@ -56,7 +56,9 @@ def plays(prepared: Lab) -> Plays:
 
 @pytest.fixture(autouse=True)
 def pods_of_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Remove the pods that a test created, also those that a migration made of them."""
+    """Nodes that are Ready for the test; after it, its pods go, also those that a migration made of them."""
+    if "cluster" in request.fixturenames:
+        until("all nodes Ready", request.getfixturevalue("cluster").nodes_ready, 90)
     yield
     if "cluster" in request.fixturenames:
         cluster: Cluster = request.getfixturevalue("cluster")

@@ -78,6 +78,11 @@ class Cluster:
             for condition in pod.get("status", {}).get("conditions", [])
         )
 
+    def nodes_ready(self) -> bool:
+        """Whether every node is Ready."""
+        listed = [node.status.conditions or [] for node in self.core.list_node().items]
+        return all(any(c.type == "Ready" and c.status == "True" for c in conditions) for conditions in listed)
+
     def node(self, name: str) -> str:
         """The node a pod is on."""
         pod = self.get(name)
