@@ -15,6 +15,7 @@ import socket
 import struct
 import typing as t
 
+from .._runtime.procfs import is_loopback
 from . import image
 
 FILES = "files.img"
@@ -41,11 +42,7 @@ class Connection(t.NamedTuple):
     @property
     def inner(self) -> bool:
         """Whether it stays on the loopback of its pod: those addresses are the same on every node."""
-        return _loopback(self.source[0]) and _loopback(self.destination[0])
-
-
-def _loopback(address: str) -> bool:
-    return address.startswith("127.") or address == "::1"
+        return is_loopback(self.source[0]) and is_loopback(self.destination[0])
 
 
 def connections(images: str) -> list[Connection]:

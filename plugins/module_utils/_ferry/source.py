@@ -405,15 +405,7 @@ class SourceFerry(Ferry):
                 raise DumpFailed("a shared volume could not be written out", "Look at its server, and at `dmesg`.")
 
     def _during_transfer(self) -> None:
-        self._watch()
-        link = self.peer()
-        while link.readable(0.0):
-            message = link.message(0.0)
-            if message is None:
-                break
-            raise TargetGaveUp.because(message.get("error"))
-        link.beat()
-        link.check_alive()
+        self._during_rounds()
         if time.monotonic() > self._freeze_deadline:
             raise DeadlineExceeded(f"the freeze took longer than {self.deadlines.freeze:g} s", "Allow a longer freeze.")
 

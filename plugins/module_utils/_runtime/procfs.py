@@ -33,7 +33,12 @@ class Socket(t.NamedTuple):
     @property
     def inner(self) -> bool:
         """Whether it is a connection over loopback, which stays within its pod."""
-        return all(address.startswith("127.") or address == "::1" for address in (self.local, self.remote))
+        return is_loopback(self.local) and is_loopback(self.remote)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address is the machine's, or the pod's, own in every network."""
+    return address.startswith("127.") or address == "::1"
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -87,16 +92,19 @@ def being_ended(pid: int) -> bool:
     return bool(waiting & (1 << (signal.SIGTERM - 1) | 1 << (signal.SIGKILL - 1)))
 
 
-def sysv_segments(pids: t.Iterable[int]) -> set[int]:
-    """System V memory segments that processes have mapped, by their ids (the inode number of the mapping)."""
-    found = set()
+def _mappings(pids: t.Iterable[int]) -> t.Iterator[list[str]]:
+    """The words of every line of ``/proc/PID/maps`` that names a file; a process that is gone has none."""
     for pid in pids:
         try:
             lines = read_text(f"/proc/{pid}/maps").splitlines()
         except OSError:
             continue
-        found |= {int(line.split()[4]) for line in lines if " /SYSV" in line}
-    return found
+        yield from (words for words in map(str.split, lines) if len(words) > 5)
+
+
+def sysv_segments(pids: t.Iterable[int]) -> set[int]:
+    """System V memory segments that processes have mapped, by their ids (the inode number of the mapping)."""
+    return {int(words[4]) for words in _mappings(pids) if words[5].startswith("/SYSV")}
 
 
 def descriptors(pid: int) -> list[str]:
@@ -133,18 +141,7 @@ def opened(pid: int) -> set[tuple[int, int]]:
 
 def mapped_writable(pids: t.Iterable[int]) -> set[int]:
     """Inode numbers of files that processes share by a writable mapping."""
-    found = set()
-    for pid in pids:
-        try:
-            lines = read_text(f"/proc/{pid}/maps").splitlines()
-        except OSError:
-            continue
-        found |= {
-            int(words[4])
-            for words in map(str.split, lines)
-            if len(words) > 5 and words[1][1] == "w" and words[1][3] == "s"
-        }
-    return found
+    return {int(words[4]) for words in _mappings(pids) if words[1][1] == "w" and words[1][3] == "s"}
 
 
 def memory_bytes(pid: int) -> int:
