@@ -185,7 +185,8 @@ def _docker(files: _Files, reference: str) -> Image:
     if config_blob is None or None in layers:
         raise DamagedArchive("the image lacks one of its files", COPY_AGAIN)
     config = _mapping(config_blob.json())
-    expected = _list(config.get("rootfs") or {}, "diff_ids")
+    rootfs = config.get("rootfs")
+    expected = _list(rootfs, "diff_ids") if isinstance(rootfs, dict) else []
     known = [_expected(blob, expected[index : index + 1]) for index, blob in enumerate(layers) if blob is not None]
     return _image("docker-archive", None, config, known, None)
 
@@ -243,6 +244,12 @@ def _blob(files: _Files, descriptor: t.Mapping[str, t.Any]) -> Blob:
     if found.size != size:
         raise DamagedArchive(f"the image's file sha256:{digest.group(1)} has another size than it says", COPY_AGAIN)
     return found._replace(digest=digest.group(1))
+
+
+def diff_ids(image: Image) -> list[str]:
+    """Digests of the layers as they are unpacked, as the image's configuration has them."""
+    rootfs = image.config.get("rootfs")
+    return [str(item) for item in _list(rootfs, "diff_ids")] if isinstance(rootfs, dict) else []
 
 
 def _json(data: bytes) -> t.Any:

@@ -124,7 +124,7 @@ def describe(config: t.Any, spec: Spec) -> Description:
         uid=uid,
         image=text(config.get("rootfsImageName")),
         image_id=text(config.get("rootfsImageRef") or config.get("rootfsImageID")),
-        requested_image=text(config.get("rootfsImage") or config.get("rawImageName")),
+        requested_image=text(config.get("rootfsImage") or config.get("RawImageName")),
         runtime=text(config.get("runtime")),
         created=_when(config.get("createdTime")),
         checkpointed=_when(config.get("checkpointedTime")),

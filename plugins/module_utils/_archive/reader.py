@@ -41,8 +41,14 @@ class Member:
         self._entry = entry
 
     def read(self, count: int) -> bytes:
-        """Up to ``count`` bytes, nothing at the end."""
-        return self._entry.read(count)
+        """The next ``count`` bytes; fewer only at the end."""
+        data = self._entry.read(count)
+        while 0 < len(data) < count:
+            more = self._entry.read(count - len(data))
+            if not more:
+                break
+            data += more
+        return data
 
     def all(self, limit: int = _MOST_JSON) -> bytes:
         """Everything.
