@@ -19,7 +19,7 @@ from .journal import Journal
 from .link import Link
 from .paths import RunPaths, valid_name
 
-Mode = t.Literal["twin", "copy", "successor", "undo"]
+Mode = t.Literal["twin", "copy", "successor", "undo", "checkpoint", "restore"]
 BESIDE = ("twin", "copy")
 """Modes in which the target pod stands beside the source: it is there before the freeze, and its restore decides."""
 
