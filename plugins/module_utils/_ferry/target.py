@@ -544,6 +544,7 @@ class TargetFerry(Ferry):
             {
                 "cgroup": found.cgroup.path,
                 "id": gate.identifier,
+                "pid": gate.init,
                 "quotas": gate.quotas,
                 "arrived": arrived_mark(gate.config, gate.owner.uid) if engine == "cri-o" else None,
             },
@@ -579,7 +580,7 @@ class TargetFerry(Ferry):
             gate.peer.refuse(gate.request, error)
         given_up = give_up(self.paths, self.record)
         self.phases.leave()
-        self.journal.write("aborted" if given_up else "resumed", error=error.to_dict())
+        self.journal.write("aborted" if given_up else "resumed", error=error.to_dict(), criu_log=tail)
         if given_up and self.link is not None:
             try:
                 self.link.send("failed", error=error.to_dict())
