@@ -23,7 +23,7 @@ from .record import Record
 
 _SHOWN = (
     "role", "state", "mode", "namespace", "pod", "uid", "target_pod", "source_pod", "source_node", "target_node",
-    "containers", "downtime_ms", "freeze_ns", "error", "context",
+    "containers", "downtime_ms", "freeze_ns", "error", "context", "criu_log",
 )  # fmt: skip
 """What of a journal a controller gets to see."""
 
@@ -44,7 +44,20 @@ def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = pa
         entry["controlled"] = _controlled(place) if entry["alive"] else False
         if role == "target":
             entry["record"] = record_of(place)
+            entry["restored"] = _restored(place)
         found.append(entry)
+    return found
+
+
+def _restored(place: paths.RunPaths) -> list[dict[str, t.Any]]:
+    """The containers that stand or run restored: name, id and the process that was first in them."""
+    found = []
+    for name in sorted(os.listdir(place.directory)):
+        kind, _dot, container = name.partition(".")
+        if kind == "restored":
+            with contextlib.suppress(OSError, ValueError):
+                mark = read_json(os.path.join(place.directory, name))
+                found.append({"name": container, "id": mark.get("id"), "pid": mark.get("pid")})
     return found
 
 

@@ -44,6 +44,8 @@ from .record import Record
 from .transfer import Receiver
 
 _POLL = 0.002
+FROM_DISK = ("undo", "restore")
+"""Modes in which the state is on this node already: there is no other ferry."""
 
 
 class Gate:
@@ -85,7 +87,7 @@ class TargetFerry(Ferry):
 
     def __init__(self, run: paths.RunPaths, config: t.Mapping[str, t.Any], server: Server, runner: Runner) -> None:
         super().__init__(run, config, server, runner)
-        if self.mode not in (*BESIDE, "successor", "undo"):
+        if self.mode not in (*BESIDE, "successor", *FROM_DISK):
             raise InvalidInput(f"mode {self.mode!r} is not known")
         self.namespace = paths.valid_name(config["namespace"])
         self.pod = paths.valid_name(config["pod"])
@@ -151,6 +153,8 @@ class TargetFerry(Ferry):
     def _watch(self) -> None:
         self.pump()
         if self._cancelled and not self._committed:
+            if self.mode == "restore":
+                raise Cancelled("the restore was cancelled before the thaw", "Nothing of it has run.")
             raise Cancelled("the migration was cancelled before the commit point", "The pod runs on at its source.")
 
     # --- the way ----------------------------------------------------------------------------------------------------
@@ -167,7 +171,10 @@ class TargetFerry(Ferry):
             source_node=self.config.get("source_node", ""), target_node=self.config.get("target_node", ""),
             context=self.context(),
         )  # fmt: skip
-        if self.mode == "undo":
+        if self.mode == "restore":
+            self._destinations = {str(k): list(v) for k, v in (self.config.get("destinations") or {}).items()}
+            self._arm()
+        if self.mode in FROM_DISK:
             return {"port": 0}
         self.mount_images()
         listen = self.config["listen"]
@@ -188,6 +195,8 @@ class TargetFerry(Ferry):
         try:
             if self.mode == "undo":
                 self._run_undo()
+            elif self.mode == "restore":
+                self._run_restore()
             else:
                 self._accept()
                 self._receive()
@@ -365,6 +374,20 @@ class TargetFerry(Ferry):
         self._restore_all()
         self._resumed(self._let_go())
 
+    def _run_restore(self) -> None:
+        """Bring a checkpoint back as a pod: until its thaw nothing depends on it, and it can be given up."""
+        self._hold_loopback = bool(self.config.get("hold_loopback"))
+        self.enter("wait_for_target")
+        self._wait_for_gates()
+        self._restore_all()
+        self.enter("ready")
+        if not self.record.move("armed", "going"):
+            raise Cancelled("the arrival was given up before the thaw")
+        self._committed = True
+        deadman.within(self.deadlines.settle + deadman.MARGIN)
+        self._let_go()
+        self._resumed(None)
+
     def _tell_source(self, kind: str, **fields: t.Any) -> None:
         """After the commit the source's ferry only wants to know; its loss changes nothing."""
         try:
@@ -375,7 +398,7 @@ class TargetFerry(Ferry):
     def _wait_for_gates(self) -> None:
         self._expect_claim_since = time.monotonic()
         while len(self.gates) < 1:
-            self.pump()
+            self._watch()
             self._look_after_gates()
             select.select([self.server.wake], [], [], 0.02)
 
@@ -384,7 +407,7 @@ class TargetFerry(Ferry):
         deadline = time.monotonic() + self.deadlines.restore
         for name in self.names:
             while name not in self.gates:
-                self.pump()
+                self._watch()
                 self._look_after_gates()
                 self._breathe(deadline)
             self.enter("restore")
@@ -521,6 +544,7 @@ class TargetFerry(Ferry):
             {
                 "cgroup": found.cgroup.path,
                 "id": gate.identifier,
+                "pid": gate.init,
                 "quotas": gate.quotas,
                 "arrived": arrived_mark(gate.config, gate.owner.uid) if engine == "cri-o" else None,
             },
@@ -543,7 +567,7 @@ class TargetFerry(Ferry):
             faults.point("target:thaw:after")
         return round((time.monotonic_ns() - self._freeze_ns) / 1e6, 2)
 
-    def _resumed(self, downtime: float) -> None:
+    def _resumed(self, downtime: float | None) -> None:
         self.phases.leave()
         self.journal.write("resumed", downtime_ms=downtime, phases=self.phases.entries())
         self.emit("resumed", downtime_ms=downtime, phases=self.phases.entries())
@@ -556,7 +580,7 @@ class TargetFerry(Ferry):
             gate.peer.refuse(gate.request, error)
         given_up = give_up(self.paths, self.record)
         self.phases.leave()
-        self.journal.write("aborted" if given_up else "resumed", error=error.to_dict())
+        self.journal.write("aborted" if given_up else "resumed", error=error.to_dict(), criu_log=tail)
         if given_up and self.link is not None:
             try:
                 self.link.send("failed", error=error.to_dict())

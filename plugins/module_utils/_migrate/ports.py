@@ -101,6 +101,26 @@ OpenSession = Callable[[InventoryHost, str, Callable[[Event], None]], NodeSessio
 """(host, node name, event sink) to a session. Raises SessionLost."""
 
 
+class Reach(Protocol):
+    """What it takes to talk to nodes."""
+
+    @property
+    def open_session(self) -> OpenSession: ...
+    @property
+    def clock(self) -> Callable[[], float]: ...
+    @property
+    def sleep(self) -> Callable[[float], None]: ...
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Nodes without a cluster."""
+
+    open_session: OpenSession
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
 @dataclass(frozen=True)
 class Tools:
     """Everything from outside."""

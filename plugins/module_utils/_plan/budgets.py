@@ -54,6 +54,24 @@ def check_memory(
     return found
 
 
+def check_dump(inspection: PodInspection, options: Options, facts: NodeFacts, name: str) -> list[Refusal]:
+    """A node that only dumps holds the dump beside the process until it is stored, and copies of the files on its disk."""
+    need = need_bytes(inspection, options) + inspection.stage_bytes
+    found: list[Refusal] = []
+    if facts.mem_available < need:
+        found.append(
+            refuse("memory", f"Node {name} has {mib(facts.mem_available)} of memory available; {mib(need)} are needed.")
+        )
+    if inspection.stage_bytes and facts.disk_available is not None and facts.disk_available < inspection.stage_bytes:
+        found.append(
+            refuse(
+                "disk",
+                f"Node {name} has {mib(facts.disk_available)} free in /var/lib; {mib(inspection.stage_bytes)} are needed.",
+            )
+        )
+    return found
+
+
 def check_disk(
     inspection: PodInspection, source: NodeFacts, target: NodeFacts, *, source_name: str, target_name: str
 ) -> list[Refusal]:
