@@ -26,8 +26,8 @@ from .._common.files import sync_directory
 from . import info, layout, metadata, tarstream
 from .errors import AsksForHost
 from .metadata import PODMAN
-from .reader import CONFIG, Checkpoint
-from .streams import Limits, Part, compressed, open_file, unpacked
+from .reader import Checkpoint
+from .streams import DEFAULT, Part, compressed, open_file, unpacked
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -35,6 +35,8 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 _MOST_NOTE = 512
+_ENGINES = {"containerd": "containerd", "crio": "CRI-O", "podman": "Podman"}
+"""As checkpointctl names them."""
 
 
 class Wanted(t.NamedTuple):
@@ -58,11 +60,11 @@ class Result(t.NamedTuple):
     """Bytes of the checkpoint's files."""
 
 
-def annotations(found: metadata.Description, arch: str) -> dict[str, str]:
+def marks(found: metadata.Description, arch: str) -> dict[str, str]:
     """What tells an engine that an image is a checkpoint: the marks of CRI-O, of containerd 2.1 to 2.3, of podman, of checkpointctl."""
     common = "org.criu.checkpoint."
     notes = {
-        f"{common}engine.name": found.engine,
+        f"{common}engine.name": _ENGINES.get(found.engine, ""),
         f"{common}container.name": found.container,
         f"{common}pod.name": found.pod,
         f"{common}pod.namespace": found.namespace,
@@ -85,9 +87,7 @@ def annotations(found: metadata.Description, arch: str) -> dict[str, str]:
     return {key: value[:_MOST_NOTE] for key, value in notes.items() if value and value.isprintable()}
 
 
-def make(
-    checkpoint: Checkpoint, wanted: Wanted, *, write: bool, allow_host_access: bool = False
-) -> Result:
+def make(checkpoint: Checkpoint, wanted: Wanted, *, write: bool, allow_host_access: bool = False) -> Result:
     """Bring what is at ``wanted.path`` to be this checkpoint.
 
     :param write: False: only tell what would change.
@@ -100,22 +100,26 @@ def make(
             f"an engine that restores it would give the container: {', '.join(told['asks_for'][:10])}",
             "If that is what the container had, and you know where the archive is from, allow it (`allow_host_access`).",
         )
-    notes = annotations(_description(checkpoint), told["arch"])
+    container = told["containers"][0]
+    size = container["bytes"]["unpacked"]
+    notes = marks(_description(told), container["arch"])
     if os.path.lexists(wanted.path):
         _replaceable(wanted)
         layer = _Layer(None, "none")
         layer.fill(checkpoint)
         current = _current(wanted, layer.diff_id, notes)
         if current is not None:
-            return Result(False, current, notes, told["sizes"]["unpacked"])
+            return Result(False, current, notes, size)
     if not write:
-        return Result(True, "", notes, told["sizes"]["unpacked"])
+        return Result(True, "", notes, size)
     created = told["checkpointed"] or told["created"]
-    digest = _write(checkpoint, wanted, notes, _architecture(told["arch"]), created)
-    return Result(True, digest, notes, told["sizes"]["unpacked"])
+    digest = _write(checkpoint, wanted, notes, _architecture(container["arch"]), created)
+    return Result(True, digest, notes, size)
 
 
-def push(wanted: Wanted, digest: str, destination: str, *, write: bool, authfile: str = "", tls_verify: bool = True) -> bool:
+def push(
+    wanted: Wanted, digest: str, destination: str, *, write: bool, authfile: str = "", tls_verify: bool = True
+) -> bool:
     """Copy the image at ``wanted.path`` to a registry by skopeo; True when it was not there.
 
     :raises CommandFailed: skopeo is missing, or does not succeed.
@@ -127,11 +131,22 @@ def push(wanted: Wanted, digest: str, destination: str, *, write: bool, authfile
         return False
     if write:
         source = f"{'oci' if wanted.form == 'oci-dir' else 'oci-archive'}:{wanted.path}"
-        words = ["copy", "--quiet", "--preserve-digests", *credentials, f"--dest-tls-verify={verify}", source, destination]
+        words = [
+            "copy",
+            "--quiet",
+            "--preserve-digests",
+            *credentials,
+            f"--dest-tls-verify={verify}",
+            source,
+            destination,
+        ]
         done = _skopeo(words)
         if done.returncode != 0:
             reason = done.stderr.decode("utf-8", "replace").strip()[-500:]
-            raise CommandFailed(f"skopeo could not copy the image to {destination}: {reason}", "Look at the registry, and at the credentials.")
+            raise CommandFailed(
+                f"skopeo could not copy the image to {destination}: {reason}",
+                "Look at the registry, and at the credentials.",
+            )
     return True
 
 
@@ -142,12 +157,13 @@ def _skopeo(words: list[str]) -> subprocess.CompletedProcess[bytes]:
         raise CommandFailed("skopeo is not installed, which pushes images", "Install skopeo.") from error
 
 
-def _description(checkpoint: Checkpoint) -> metadata.Description:
-    documents = {}
-    for member in checkpoint.members():
-        if member.name in (CONFIG, "spec.dump"):
-            documents[member.name] = member.json()
-    return metadata.describe(documents[CONFIG], metadata.Spec(documents["spec.dump"]))
+def _description(told: info.Info) -> metadata.Description:
+    container = told["containers"][0]
+    image = container["image"]
+    return metadata.Description(
+        told["engine"], container["id"], container["name"], told["pod"]["name"], told["pod"]["namespace"], told["pod"]["uid"],
+        image["name"], image["id"], image["requested"], container["runtime"], told["created"], told["checkpointed"],
+    )  # fmt: skip
 
 
 def _architecture(arch: str) -> str:
@@ -202,10 +218,11 @@ class _Layer:
             shutil.copyfileobj(self._stream, t.cast("t.IO[bytes]", stored), 1 << 20)
         else:
             stored = _Sink(self._stream)
+            target = t.cast("t.IO[bytes]", stored)
             with contextlib.ExitStack() as opened:
-                target = t.cast("t.IO[bytes]", stored)
                 if self._compression == "gzip":
-                    target = opened.enter_context(gzip.GzipFile("", "wb", 1, target, mtime=0))
+                    packer = opened.enter_context(gzip.GzipFile("", "wb", 1, target, mtime=0))
+                    target = t.cast("t.IO[bytes]", packer)
                 plain = _Sink(target)
                 _files(checkpoint, t.cast("t.IO[bytes]", plain))
         self.diff_id, self.digest, self.size = plain.digest, stored.digest, stored.size
@@ -282,7 +299,7 @@ def _current(wanted: Wanted, diff_id: str, notes: t.Mapping[str, str]) -> str | 
     try:
         if wanted.form == "archive":
             return diff_id if _archive_digest(wanted) == diff_id else None
-        image = Checkpoint(wanted.path, Limits(), wanted.reference).image
+        image = Checkpoint(wanted.path, DEFAULT, wanted.reference).image
         if image is None or image.form != wanted.form or dict(image.annotations) != dict(notes):
             return None
         with image.blobs[0].open() as stream:
@@ -303,7 +320,7 @@ def _archive_digest(wanted: Wanted) -> str:
     with open_file(wanted.path) as stream:
         if _kind(os.pread(stream.fileno(), 6, 0)) != wanted.compression:
             return ""
-        with unpacked(Part(stream), Limits()) as plain:
+        with unpacked(Part(stream), DEFAULT) as plain:
             while True:
                 block = plain.read(1 << 20)
                 if not block:
@@ -317,9 +334,7 @@ def _kind(beginning: bytes) -> str:
     return next((kind for kind, magic in _MAGIC.items() if beginning.startswith(magic)), "other")
 
 
-def _write(
-    checkpoint: Checkpoint, wanted: Wanted, notes: t.Mapping[str, str], architecture: str, created: str
-) -> str:
+def _write(checkpoint: Checkpoint, wanted: Wanted, notes: t.Mapping[str, str], architecture: str, created: str) -> str:
     """Write beside the path, then put it in its place: nobody sees half of it."""
     parent = os.path.dirname(os.path.abspath(wanted.path))
     work = tempfile.mkdtemp(prefix=f".{os.path.basename(wanted.path)}.", dir=parent)  # mode 0700: memory is secret
@@ -407,7 +422,10 @@ def _encoded(value: t.Any) -> bytes:
 
 def _pack(place: str, path: str) -> str:
     """A layout folder as one tar, its small files first; the blobs go as soon as they are in it."""
-    with _new_file(path) as sink, tarfile.TarFile(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20) as tar:
+    with (
+        _new_file(path) as sink,
+        tarfile.TarFile(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20) as tar,
+    ):
         names = ["oci-layout", "index.json", *sorted(os.listdir(os.path.join(place, "blobs", "sha256")))]
         for name in names:
             inner = name if name in ("oci-layout", "index.json") else f"blobs/sha256/{name}"

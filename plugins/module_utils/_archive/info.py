@@ -24,7 +24,7 @@ _PAGE = 4096
 Info = t.Dict[str, t.Any]
 
 
-class _Collected:
+class Collected:
     """What one pass over the members leaves."""
 
     def __init__(self) -> None:
@@ -55,61 +55,81 @@ class _Collected:
             elif tasks.wanted(base) or (memory and base.startswith("pagemap-")):
                 self._room -= size
                 if self._room < 0:
-                    raise DamagedArchive("the checkpoint's process lists have no sensible size", "Make a new checkpoint.")
+                    raise DamagedArchive(
+                        "the checkpoint's process lists have no sensible size", "Make a new checkpoint."
+                    )
                 self.images[base] = read()
 
 
+class Source(t.Protocol):
+    """Where a container's files come from; they can be gone through as often as it takes."""
+
+    def members(self) -> t.Iterator[Member]:
+        """All files, by the names that engines give them."""
+
+
 def inspect(checkpoint: Checkpoint, values: bool = False) -> Info:
-    """Everything that is told about a checkpoint.
+    """Everything that is told about a checkpoint of others.
 
     :param values: also what may be secret: values of environment variables, and arguments of processes.
     :raises InvalidInput: it is none, it is damaged, or it is not safe to use.
     """
-    collected = _Collected()
-    for member in checkpoint.members():
-        collected.take(member.name, member.size, _reader(member), values)
+    collected = collect(checkpoint, values)
     for name in (CONFIG, SPEC):
         if name not in collected.documents:
             raise NoCheckpoint(f"it has no {name}, so it is no checkpoint of a container", EXPORT)
     spec = metadata.Spec(collected.documents[SPEC])
-    found = metadata.describe(collected.documents[CONFIG], spec)
-    info: Info = {
-        "form": checkpoint.form,
-        "engine": found.engine,
-        "container": {"name": found.container, "id": found.identifier},
-        "pod": {"name": found.pod, "namespace": found.namespace, "uid": found.uid},
+    config = collected.documents[CONFIG]
+    found = metadata.describe(config, spec)
+    container: Info = {
+        "name": found.container,
+        "id": found.identifier,
         "image": {"name": found.image, "id": found.image_id, "requested": found.requested_image},
         "runtime": found.runtime,
+        "mounts": spec.mounts(),
+        **described(collected, spec.environment(), checkpoint if values else None),
+    }
+    return {
+        "form": checkpoint.form,
+        "engine": found.engine,
+        "pod": {"name": found.pod, "namespace": found.namespace, "uid": found.uid},
         "created": found.created,
         "checkpointed": found.checkpointed,
-        "asks_for": metadata.asks(collected.documents[CONFIG], spec, collected.documents.get(STATUS), found.engine),
-        "mounts": spec.mounts(),
+        "asks_for": metadata.asks(config, spec, collected.documents.get(STATUS), found.engine),
+        "annotations": dict(checkpoint.annotations),
+        "stored_bytes": checkpoint.stored(),
+        "containers": [container],
     }
-    memory = _Memory(checkpoint, collected.images) if values else None
-    info.update(_common(collected, spec, memory))
-    info["sizes"]["stored"] = checkpoint.stored()
-    if checkpoint.image is not None:
-        info["annotations"] = dict(checkpoint.annotations)
-    return info
 
 
-def _reader(member: Member) -> t.Callable[[], bytes]:
-    return member.all
+def collect(source: Source, memory: bool = False) -> Collected:
+    """One pass over a container's files.
+
+    :param memory: keep also what is needed to find something in its memory.
+    """
+    collected = Collected()
+    for member in source.members():
+        collected.take(member.name, member.size, member.all, memory)
+    return collected
 
 
-def _common(collected: _Collected, spec: metadata.Spec, memory: _Memory | None) -> Info:
-    environment = spec.environment()
-    processes = [] if not collected.images else tasks.tasks(collected.images)
+def described(collected: Collected, environment: t.Mapping[str, str], memory_of: Source | None) -> Info:
+    """What a container's files say of it.
+
+    :param memory_of: read arguments and environments of processes out of this, and tell values.
+    """
+    processes = tasks.tasks(collected.images) if "pstree.img" in collected.images else []
     info: Info = {
         "arch": tasks.architecture(collected.images),
-        "sizes": dict(collected.sizes),
+        "bytes": dict(collected.sizes),
         "files": collected.files,
         "statistics": collected.statistics,
         "environment": sorted(environment),
         "processes": [_process(task) for task in processes],
     }
-    if memory is not None:
-        info["environment_values"] = environment
+    if memory_of is not None:
+        info["values"] = dict(environment)
+        memory = _Memory(memory_of, collected.images)
         memory.read(processes)
         for process, task in zip(info["processes"], processes):
             process["arguments"] = memory.words(task, 0)
@@ -141,8 +161,8 @@ def _process(task: tasks.Task) -> Info:
 class _Memory:
     """Arguments and environments, read out of the page files in a second pass."""
 
-    def __init__(self, checkpoint: Checkpoint, images: tasks.Images) -> None:
-        self._checkpoint = checkpoint
+    def __init__(self, source: Source, images: tasks.Images) -> None:
+        self._source = source
         self._images = images
         self._pages: dict[tuple[int, int], bytes] = {}
 
@@ -163,7 +183,7 @@ class _Memory:
                         wanted.setdefault(f"{IMAGES}pages-{number}.img", {})[place] = (task.pid, address)
                 offset += count * _PAGE
         if wanted:
-            for member in self._checkpoint.members():
+            for member in self._source.members():
                 if member.name in wanted:
                     self._pick(member, wanted[member.name])
 

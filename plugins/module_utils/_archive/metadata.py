@@ -16,10 +16,17 @@ from .._common.errors import InvalidInput
 from .._runtime import oci
 from .errors import DamagedArchive, WrongCheckpoint
 
-CONTAINERD, CRIO, PODMAN = "containerd", "cri-o", "podman"
+CONTAINERD, CRIO, PODMAN = "containerd", "crio", "podman"
 _MOST_TEXT = 4096
 # Annotations that engines and runtimes act on, instead of keeping them as notes.
-_ACTED_ON = ("cdi.k8s.io/", "org.criu.", "org.systemd.property.", "run.oci.", "io.containers.trace-syscall", "module.wasm.")
+_ACTED_ON = (
+    "cdi.k8s.io/",
+    "org.criu.",
+    "org.systemd.property.",
+    "run.oci.",
+    "io.containers.trace-syscall",
+    "module.wasm.",
+)
 # podman gives these two to every container.
 _HARMLESS = ("org.systemd.property.KillSignal", "org.systemd.property.TimeoutStopUSec")
 # Where podman itself keeps what it mounts into a container, and writes about it.
@@ -27,7 +34,16 @@ _PODMAN_STORAGE = (
     r"(?:/var/lib/containers/storage|/(?:var/)?run/containers/storage|/home/[^/]+/\.local/share/containers/storage|/run/user/\d+/containers)"
     r"/[a-z]+-containers/{identifier}/userdata(?:/.*)?"
 )
-_PODMAN_PATHS = ("ShmDir", "staticDir", "secretsPath", "logPath", "conmonPidFile", "pid_file", "rootfs", "sdNotifySocketPath")
+_PODMAN_PATHS = (
+    "ShmDir",
+    "staticDir",
+    "secretsPath",
+    "logPath",
+    "conmonPidFile",
+    "pid_file",
+    "rootfs",
+    "sdNotifySocketPath",
+)
 _NAMESPACES = ("mount", "pid", "ipc", "uts", "network")
 _KERNEL_MOUNTS = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2")
 
@@ -140,7 +156,8 @@ def check_owner(found: Description, container: str = "", namespace: str = "", po
     ):
         if wanted and wanted != is_:
             raise WrongCheckpoint(
-                f"it is a checkpoint of {what} {is_!r}, not of {wanted!r}", "Give the checkpoint of the right container."
+                f"it is a checkpoint of {what} {is_!r}, not of {wanted!r}",
+                "Give the checkpoint of the right container.",
             )
 
 

@@ -17,7 +17,7 @@ import typing as t
 
 from . import layout, tarstream
 from .errors import EXPORT, NOT_TRUSTED, DamagedArchive, NoCheckpoint, TooLarge, UnsafeArchive
-from .streams import Limits, Part, compressed, open_file, unpacked
+from .streams import DEFAULT, Limits, Part, compressed, open_file, unpacked
 from .tarstream import FILE, FOLDER, SYMLINK, Bytes, Entry
 
 CONFIG, SPEC, STATUS, NETWORK = "config.dump", "spec.dump", "status.dump", "network.status"
@@ -34,17 +34,17 @@ _MOST_JSON = 8 << 20
 class Member:
     """One file of a checkpoint; to be read before the next one is asked for."""
 
-    def __init__(self, name: str, entry: Entry) -> None:
+    def __init__(self, name: str, size: int, mtime: float, stream: Bytes) -> None:
         self.name = name
-        self.size = entry.size
-        self.mtime = entry.mtime
-        self._entry = entry
+        self.size = size
+        self.mtime = mtime
+        self._stream = stream
 
     def read(self, count: int) -> bytes:
         """The next ``count`` bytes; fewer only at the end."""
-        data = self._entry.read(count)
+        data = self._stream.read(count)
         while 0 < len(data) < count:
-            more = self._entry.read(count - len(data))
+            more = self._stream.read(count - len(data))
             if not more:
                 break
             data += more
@@ -55,7 +55,9 @@ class Member:
 
         :raises DamagedArchive: that is more than ``limit``.
         """
-        return self._entry.all(limit)
+        if self.size > limit:
+            raise DamagedArchive(f"{self.name} has {self.size} bytes, which is no sensible size for it", NOT_TRUSTED)
+        return self.read(self.size)
 
     def json(self) -> t.Any:
         """What it says as JSON.
@@ -83,7 +85,7 @@ class Checkpoint:
     :param reference: which image of a layout with several.
     """
 
-    def __init__(self, path: str, limits: Limits = Limits(), reference: str = "") -> None:
+    def __init__(self, path: str, limits: Limits = DEFAULT, reference: str = "") -> None:
         self.path = path
         self.limits = limits
         self.image: layout.Image | None = None
@@ -129,7 +131,7 @@ class Checkpoint:
                 for entry in tarstream.entries(stream):
                     name = checks.enter(entry)
                     if entry.type == FILE:
-                        yield Member(name, entry)
+                        yield Member(name, entry.size, entry.mtime, entry)
                 tarstream.drain(stream)
 
     def _streams(self) -> t.Iterator[t.ContextManager[Bytes]]:

@@ -34,6 +34,9 @@ class Limits(t.NamedTuple):
     """Bytes out for one byte in, beyond the first 64 MiB."""
 
 
+DEFAULT = Limits()
+
+
 def open_file(path: str, follow: bool = True) -> t.BinaryIO:
     """Open a regular file to read, and nothing that might block or act.
 
@@ -129,7 +132,8 @@ class _Bounded:
         self._out += len(data)
         if self._out > self._limits.bytes:
             raise TooLarge(
-                f"the archive unpacks to more than {self._limits.bytes} bytes", "Allow more, if you know where it is from."
+                f"the archive unpacks to more than {self._limits.bytes} bytes",
+                "Allow more, if you know where it is from.",
             )
         if self._out > _RATIO_FLOOR and self._out > self._source.count * self._limits.ratio:
             raise TooLarge(
@@ -152,7 +156,9 @@ class _Zstd:
                 env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"},
             )
         except FileNotFoundError as error:
-            raise CommandFailed("the archive is compressed with zstd, which is not installed", "Install zstd.") from error
+            raise CommandFailed(
+                "the archive is compressed with zstd, which is not installed", "Install zstd."
+            ) from error
         self._failure: BaseException | None = None
         self._feeder = threading.Thread(target=self._feed, args=(source,), daemon=True)
         self._feeder.start()

@@ -35,7 +35,21 @@ class Bytes(t.Protocol):
 class Entry:
     """One entry. Its data can be read until the next entry is asked for."""
 
-    __slots__ = ("_left", "_stream", "gid", "link", "major", "minor", "mode", "mtime", "name", "size", "type", "uid", "xattrs")
+    __slots__ = (
+        "_left",
+        "_stream",
+        "gid",
+        "link",
+        "major",
+        "minor",
+        "mode",
+        "mtime",
+        "name",
+        "size",
+        "type",
+        "uid",
+        "xattrs",
+    )
 
     def __init__(self, stream: Bytes, name: str, kind: str, size: int) -> None:
         self._stream = stream
@@ -62,18 +76,6 @@ class Entry:
             raise DamagedArchive(f"the archive ends in the middle of {self.name!r}", COPY_AGAIN)
         self._left -= len(data)
         return data
-
-    def all(self, limit: int) -> bytes:
-        """All of its data.
-
-        :raises DamagedArchive: it is more than ``limit``.
-        """
-        if self.size > limit:
-            raise DamagedArchive(f"{self.name!r} has {self.size} bytes, which is no sensible size for it", NOT_TRUSTED)
-        parts = []
-        while self._left:
-            parts.append(self.read(_CHUNK))
-        return b"".join(parts)
 
     def skip(self) -> None:
         """Go over what is left of its data, without reading it where that is possible."""

@@ -142,9 +142,7 @@ def rights(images: Images) -> list[Rights]:
             task = leader.inner(3) or Message(b"")
             mode = thread.number(11, task.number(11))
             sets = [creds.numbers(field) for field in (9, 10, 11, 12, 19)]
-            found.append(
-                Rights(pid, creds.number(1), _bits(sets), mode != 0, creds.number(18) != 0)
-            )
+            found.append(Rights(pid, creds.number(1), _bits(sets), mode != 0, creds.number(18) != 0))
     return found
 
 

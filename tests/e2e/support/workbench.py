@@ -102,7 +102,9 @@ class Workbench:
              "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GRPC_ENABLE_FORK_SUPPORT=0", "sh", "-c", command],
             input=stdin, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
-        assert not check or done.returncode == 0, f"{command!r} ended with {done.returncode}: {done.stdout}{done.stderr}"
+        assert not check or done.returncode == 0, (
+            f"{command!r} ended with {done.returncode}: {done.stdout}{done.stderr}"
+        )
         return done.stdout
 
 
