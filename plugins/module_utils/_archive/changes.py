@@ -57,8 +57,8 @@ def survey(stream: Bytes) -> Survey:
             if not folder:
                 raise UnsafeArchive("the changes of the files would remove all of the image", NOT_TRUSTED)
             opaque.add(folder)
-        elif base.startswith(_OWN_WHITEOUTS):
-            continue  # of aufs: no file of the container
+        elif _is_note(name):
+            continue
         elif base.startswith(_WHITEOUT):
             gone = base[len(_WHITEOUT) :]
             if gone in ("", ".", ".."):
@@ -121,7 +121,7 @@ def rewrite(stream: Bytes | None, found: Survey, path: str, limit: int) -> int:
 
 def _entry(tar: tarfile.TarFile, entry: Entry, found: Survey) -> None:
     name = tarstream.checked_name(entry.name)
-    if os.path.basename(name).startswith(_WHITEOUT):
+    if os.path.basename(name).startswith(_WHITEOUT) or _is_note(name):
         return
     if entry.type not in _TYPES:
         raise NoCheckpoint(f"the container made a device, {name!r}", "Pods that make device nodes are not supported.")
@@ -159,6 +159,12 @@ class _Whole:
                 break
             data += more
         return data
+
+
+def _is_note(name: str) -> bool:
+    """Whether it is something that aufs kept for itself, or below a mark of a deletion: no file of the container."""
+    words = name.split("/")
+    return words[-1].startswith(_OWN_WHITEOUTS) or any(word.startswith(_WHITEOUT) for word in words[:-1])
 
 
 def _above(name: str) -> list[str]:
