@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doubles import archives
-from doubles.archives import LOOPBACK, connection, criu_images, entry, tar
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +26,8 @@ from ansible_collections.podferry.live.plugins.module_utils._archive.errors impo
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput
 from ansible_collections.podferry.live.plugins.module_utils._criu import tcp
 from ansible_collections.podferry.live.plugins.module_utils._ferry import transfer, tree
+from doubles import archives
+from doubles.archives import LOOPBACK, connection, criu_images, entry, tar
 
 LIMIT = 1 << 22
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="trees are unpacked by root")

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doubles import archives
 
 from ansible_collections.podferry.live.plugins.module_utils._archive import image
 from ansible_collections.podferry.live.plugins.module_utils._archive.errors import AsksForHost, DamagedArchive
 from ansible_collections.podferry.live.plugins.module_utils._archive.image import Wanted
 from ansible_collections.podferry.live.plugins.module_utils._archive.reader import Checkpoint
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import CommandFailed, StateConflict
+from doubles import archives
 
 FORMS = ("oci-dir", "oci-archive", "archive")
 PACKED = ("none", "gzip", "zstd")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doubles import archives
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from ansible_collections.podferry.live.plugins.module_utils._archive.reader impo
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput
 from ansible_collections.podferry.live.plugins.module_utils._store import node
 from ansible_collections.podferry.live.plugins.module_utils._store.manifest import canonical
+from doubles import archives
 
 
 def inspect(folder: Path, data: bytes, values: bool = False) -> dict[str, Any]:

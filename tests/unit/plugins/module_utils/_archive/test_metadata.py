@@ -8,7 +8,6 @@ import json
 from typing import Any
 
 import pytest
-from doubles import archives
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from ansible_collections.podferry.live.plugins.module_utils._archive import meta
 from ansible_collections.podferry.live.plugins.module_utils._archive.errors import DamagedArchive, WrongCheckpoint
 from ansible_collections.podferry.live.plugins.module_utils._archive.metadata import Spec
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput
+from doubles import archives
 
 USERDATA = f"/var/lib/containers/storage/overlay-containers/{archives.CONFIG['id']}/userdata"
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doubles import archives
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,11 +22,12 @@ from ansible_collections.podferry.live.plugins.module_utils._archive.errors impo
     UnsafeArchive,
 )
 from ansible_collections.podferry.live.plugins.module_utils._archive.reader import Checkpoint
-from ansible_collections.podferry.live.plugins.module_utils._archive.streams import Limits
+from ansible_collections.podferry.live.plugins.module_utils._archive.streams import DEFAULT, Limits
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput
+from doubles import archives
 
 
-def read(path: Path, limits: Limits = Limits(), reference: str = "") -> dict[str, bytes]:
+def read(path: Path, limits: Limits = DEFAULT, reference: str = "") -> dict[str, bytes]:
     return {member.name: member.all() for member in Checkpoint(str(path), limits, reference).members()}
 
 

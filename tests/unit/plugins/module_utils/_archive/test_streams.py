@@ -10,7 +10,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from doubles import archives
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +28,7 @@ from ansible_collections.podferry.live.plugins.module_utils._archive.streams imp
     unpacked,
 )
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import CommandFailed, InvalidInput
+from doubles import archives
 
 PACKERS = {"none": bytes, "gzip": gzip.compress, "zstd": archives.zstd}
 
@@ -116,10 +116,10 @@ def test_a_feeder_that_fails_is_heard() -> None:
                 raise DamagedArchive("the blob is cut")
             return data
 
-    with pytest.raises(DamagedArchive, match="the blob is cut"):
-        with unpacked(Breaks(archives.zstd(os.urandom(1000))[:-20]), DEFAULT) as stream:
-            while stream.read(1 << 20):
-                pass
+    broken = Breaks(archives.zstd(os.urandom(1000))[:-20])
+    with pytest.raises(DamagedArchive, match="the blob is cut"), unpacked(broken, DEFAULT) as stream:
+        while stream.read(1 << 20):
+            pass
 
 
 def test_a_blob_is_compared_at_its_end() -> None:

@@ -7,12 +7,12 @@ import io
 import tarfile
 
 import pytest
-from doubles import archives
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.podferry.live.plugins.module_utils._archive import tarstream
 from ansible_collections.podferry.live.plugins.module_utils._archive.errors import DamagedArchive, UnsafeArchive
+from doubles import archives
 
 KINDS = (
     tarfile.REGTYPE,

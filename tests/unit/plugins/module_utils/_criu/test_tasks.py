@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import pytest
-from doubles import archives
-from doubles.archives import core, criu_images, image, message
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput
 from ansible_collections.podferry.live.plugins.module_utils._criu import tasks
+from doubles import archives
+from doubles.archives import core, criu_images, image, message
 
 
 def test_the_processes_and_what_they_have_open() -> None:
