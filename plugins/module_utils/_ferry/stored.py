@@ -100,7 +100,7 @@ def read_object(place: paths.RunPaths, name: str) -> dict[str, t.Any]:
     """
     try:
         data = read_json(os.path.join(place.images, name))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInput(f"the checkpoint has no {name} that can be read") from error
     if not isinstance(data, dict):
         raise InvalidInput(f"the checkpoint's {name} is not an object")
@@ -119,7 +119,7 @@ def restore_request(place: paths.RunPaths, arguments: Arguments) -> dict[str, t.
             paths.valid_name(name): [str(item) for item in found] for name, found in state["destinations"].items()
         }
         roster = dict(state["roster"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InvalidInput(f"the checkpoint's {STATE} is not of its form: {error}") from error
     if not names or any(not os.path.isdir(place.criu(name)) for name in names):
         raise InvalidInput("the checkpoint does not hold a dump of each of its containers")

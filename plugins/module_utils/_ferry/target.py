@@ -34,7 +34,7 @@ from .._runtime import container as containers
 from .._runtime import loopback, oci, procfs, quota
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
-from . import deadman, hooks, logs, paths, tls, tree
+from . import deadman, hooks, logs, paths, said, tls, tree
 from .arrival import arm, arrived_mark, give_up
 from .base import BESIDE, Ferry, roster
 from .control import Message, Peer, Server
@@ -229,7 +229,7 @@ class TargetFerry(Ferry):
         hello = self._next(self.deadlines.silence)
         if hello["m"] != "hello" or hello.get("run") != self.paths.run or hello.get("mode") != self.mode:
             raise InvalidInput("the ferry that connected belongs to another run")
-        self._destinations = {str(item["name"]): list(item["destinations"]) for item in hello["containers"]}
+        self._destinations = said.destinations(hello)
         if sorted(self._destinations) != sorted(self.names):
             raise InvalidInput("the source's containers are not those that were announced")
         self.peer().send("hello", holds_loopback=loopback.possible())
@@ -323,9 +323,9 @@ class TargetFerry(Ferry):
                 receiver.close()
                 self._begin_early(str(frame.get("container")))
             elif kind == "manifest":
-                receiver.verify(frame["files"])
-                self._freeze_ns = int(frame["freeze_ns"])
-                self._hold_loopback = bool(frame.get("hold_loopback"))
+                sent = said.manifest(frame)
+                receiver.verify(sent.files)
+                self._freeze_ns, self._hold_loopback = sent.freeze_ns, sent.hold_loopback
                 return
             elif kind != "beat":
                 raise InvalidInput(f"the source said {kind!r} in the middle of its data")
