@@ -17,7 +17,7 @@ from .._runtime.process import Runner
 from .._store import node
 from .._store.manifest import canonical, parse
 from . import lifecycle, paths
-from .base import mount_images
+from .base import mount_images, roster
 from .checkpoint import POD, STATE
 from .journal import Journal
 
@@ -118,7 +118,7 @@ def restore_request(place: paths.RunPaths, arguments: Arguments) -> dict[str, t.
         destinations = {
             paths.valid_name(name): [str(item) for item in found] for name, found in state["destinations"].items()
         }
-        roster = dict(state["roster"])
+        containers = roster(dict(state["roster"]))  # and nothing else that stands there
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InvalidInput(f"the checkpoint's {STATE} is not of its form: {error}") from error
     if not names or any(not os.path.isdir(place.criu(name)) for name in names):
@@ -132,5 +132,5 @@ def restore_request(place: paths.RunPaths, arguments: Arguments) -> dict[str, t.
         "op": "ferry_start", "run": place.run, "role": "target", "mode": "restore",
         "namespace": paths.valid_name(arguments["namespace"]), "pod": paths.valid_name(arguments["pod"]),
         "containers": names, "destinations": destinations, "hold_loopback": bool(state.get("hold_loopback")),
-        "staging": place.images, "deadlines": arguments.get("deadlines") or {}, "context": arguments.get("context") or {}, **roster,
+        "staging": place.images, "deadlines": arguments.get("deadlines") or {}, "context": arguments.get("context") or {}, **containers,
     }  # fmt: skip
