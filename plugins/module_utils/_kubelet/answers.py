@@ -131,8 +131,9 @@ def _forbidden(answer: Answer, via: str) -> PodferryError:
     if via == API:
         return Forbidden(
             f"the kubelet refuses the API server (403): {said}",
-            "Bind the ClusterRole system:kubelet-api-admin to the user of the API server's --kubelet-client-certificate. "
-            "The credentials of this task are not what it is about.",
+            "The credentials of this task are not what it is about. Give the user in these words `create` on nodes/checkpoint, which "
+            "system:kubelet-api-admin does not have: kubectl create clusterrolebinding podferry-checkpoint-apiserver "
+            "--clusterrole=podferry-checkpoint-kubelet --user=NAME, after docs/rbac-checkpoint.yml.",
         )
     return Forbidden(
         f"the kubelet refuses the client (403): {said}",

@@ -93,8 +93,8 @@ def test_through_the_proxy_the_remedy_for_the_kubelets_refusals_is_the_api_serve
         answer = Answer(status, "Unauthorized")
         direct, proxied = (answers.explained(answer, REQUEST, via) for via in (KUBELET, API))
         assert direct.kind == proxied.kind
-        assert "kubelet-client-certificate" in proxied.remedy
-        assert "kubelet-client-certificate" not in direct.remedy
+        assert "credentials of this task are not" in proxied.remedy
+        assert "credentials of this task are not" not in direct.remedy
 
 
 def test_only_what_surely_did_not_run_may_be_repeated() -> None:
