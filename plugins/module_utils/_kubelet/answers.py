@@ -217,7 +217,12 @@ def _by_runtime(code: str, words: str, request: Request) -> PodferryError:
     if code == "Unavailable":
         return RuntimeUnavailable(
             f"the kubelet does not reach its container runtime (500): {words}",
-            "Check the runtime's service on the node. The checkpoint may have been begun: look before you ask again.",
+            "Check the runtime's service on the node. "
+            + (
+                "Nothing was done."
+                if "error while dialing" in low
+                else "The checkpoint may have been begun: look before you ask again."
+            ),
         )
     if _does_not_run(code, low, request):
         return NotRunning(
