@@ -6,14 +6,17 @@ PODFERRY_LAB=<name> uses (and keeps) a lab of that name: for working on tests. W
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from e2e.support.cluster import Cluster, until
 from e2e.support.footprint import Footprint
+from e2e.support.host import host_state
 from e2e.support.lab import NODES, Lab, port_of
 from e2e.support.plays import Plays
 
@@ -30,6 +33,32 @@ def lab() -> Iterator[Lab]:
     lab.up()
     yield lab
     if not given:
+        lab.down()
+
+
+@dataclass
+class OtherLab:
+    """A second lab, and what the host was like before it came."""
+
+    lab: Lab
+    host_before: set[str]
+
+
+@pytest.fixture(scope="session")
+def other_lab() -> Iterator[OtherLab]:
+    """A lab of its own, never prepared by us, with containerd and runc of Debian testing.
+
+    Modules that use it are next to each other in the order of tests, so that it need not stay up: the last of them is
+    test_lab_lifecycle, which takes it down.
+    """
+    lab = Lab("lifecycle", runtime_suite="testing")
+    # Two runs on one machine would take each other's lab down.
+    with Path(f"/run/lock/podferry-lab-{lab.name}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lab.down()
+        before = host_state(lab)
+        lab.up()
+        yield OtherLab(lab, before)
         lab.down()
 
 
