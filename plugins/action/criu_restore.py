@@ -19,7 +19,7 @@ from ansible_collections.podferry.live.plugins.module_utils._common.digest impor
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import PodferryError
 from ansible_collections.podferry.live.plugins.module_utils._migrate.peer import Peer
 from ansible_collections.podferry.live.plugins.plugin_utils._nodes import InventoryError
-from ansible_collections.podferry.live.plugins.plugin_utils._shelf import STORE_ARGUMENTS, make_shelf
+from ansible_collections.podferry.live.plugins.plugin_utils._shelf import STORE_ARGUMENTS, vault_opener
 from ansible_collections.podferry.live.plugins.plugin_utils._tools import failed, node_peer, who
 
 MODULE_UTILS = Path(__file__).resolve().parent.parent / "module_utils"
@@ -65,8 +65,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             peer = node_peer(task_vars, self._play_context)
         except InventoryError as exc:
             return failed(result, exc)
-        restores = Restores(peer, make_shelf(arguments), engine_digest(str(MODULE_UTILS)))
         try:
+            restores = Restores(peer, vault_opener(arguments)(peer), engine_digest(str(MODULE_UTILS)))
             return {**result, **self._carry_out(restores, peer, run, arguments, who(task_vars))}
         except RestoreFailed as exc:
             return {**failed(result, exc), "run": run, "criu_log": exc.log}

@@ -21,7 +21,7 @@ from ansible_collections.podferry.live.plugins.module_utils._plan.options import
 from ansible_collections.podferry.live.plugins.module_utils._report.summary import human_bytes
 from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
 from ansible_collections.podferry.live.plugins.plugin_utils._screen import Screen, interruptible
-from ansible_collections.podferry.live.plugins.plugin_utils._shelf import STORE_ARGUMENTS, make_shelf
+from ansible_collections.podferry.live.plugins.plugin_utils._shelf import STORE_ARGUMENTS, vault_opener
 from ansible_collections.podferry.live.plugins.plugin_utils._tools import EXPECTED, failed, make_tools
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -62,7 +62,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             with api_errors("preflight"):
                 pods = select(tools, options, selector=arguments["selector"] or "", everything=arguments["all"])
             wish = Wish(arguments["compression"], arguments["recipient"] or "", arguments["incremental"])
-            work = Checkpoints(tools, make_shelf(arguments), options, wish)
+            work = Checkpoints(tools, vault_opener(arguments), options, wish)
             try:
                 with interruptible(screen.interrupted):
                     taken = [work.take(pod, dry=bool(self._task.check_mode)) for pod in pods]

@@ -22,6 +22,7 @@ from ansible_collections.podferry.live.plugins.module_utils._report.record impor
 from ansible_collections.podferry.live.plugins.module_utils._report.summary import summary
 from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
 from ansible_collections.podferry.live.plugins.plugin_utils._screen import Screen, interruptible
+from ansible_collections.podferry.live.plugins.plugin_utils._shelf import make_detour
 from ansible_collections.podferry.live.plugins.plugin_utils._tools import EXPECTED, failed, make_tools
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -31,6 +32,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "choices": ["auto", "keep", "new"], "default": "auto"},
     "tcp": {"type": "str", "choices": ["close", "refuse"], "default": "close"},
     "source_policy": {"type": "str", "choices": ["freeze", "keep_running"], "default": "freeze"},
+    "transfer": {"type": "dict"},
     "report": {"type": "path"},
     "stop_after": {"type": "str", "choices": ["preflight", "end"], "default": "end"},
     "ready_timeout": {"type": "int", "default": 300},
@@ -60,6 +62,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 screen,
                 interrupt=screen.interrupted,
                 ready_timeout_s=float(arguments["ready_timeout"]),
+                detour=make_detour(arguments["transfer"]) if arguments["transfer"] else None,
             )
             migration = Migration(self._options(arguments), tools)
             plan: Plan | None
@@ -87,6 +90,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             name=arguments["name"],
             tcp=arguments["tcp"],
             source_policy=arguments["source_policy"],
+            through=bool(arguments["transfer"]),
         )
 
     def _write(self, path: str | None, report: Report, screen: Screen) -> None:

@@ -22,7 +22,7 @@ from ansible_collections.podferry.live.plugins.module_utils._kube.config import 
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeSetupError
 from ansible_collections.podferry.live.plugins.module_utils._kube.rest import RestClient
 from ansible_collections.podferry.live.plugins.module_utils._migrate.peer import Peer
-from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import Reporter, Sessions, Tools
+from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import Detour, Reporter, Sessions, Tools
 from ansible_collections.podferry.live.plugins.module_utils._migrate.session import EventLog
 from ansible_collections.podferry.live.plugins.plugin_utils._nodes import InventoryError, inventory, session_opener
 
@@ -45,6 +45,7 @@ def make_tools(
     *,
     interrupt: threading.Event,
     ready_timeout_s: float = 300.0,
+    detour: Detour | None = None,
 ) -> Tools:
     """Everything from outside. Raises KubeSetupError, InventoryError."""
     return Tools(
@@ -57,6 +58,7 @@ def make_tools(
         who=who(task_vars),
         ready_timeout_s=ready_timeout_s,
         interrupt=interrupt,
+        detour=detour,
     )
 
 

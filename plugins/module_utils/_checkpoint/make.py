@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from .._plan import containers as roster
 from .._plan.budgets import need_bytes
 from .._plan.facts import NodeFacts, PodInspection
 from .._plan.options import Options
-from .stores import Shelf
+from .vault import Vault
 
 Obj = Mapping[str, Any]
 
@@ -70,9 +70,9 @@ class Taken:
 class Checkpoints:
     """Takes checkpoints, one pod after the other. Raises nothing for one pod: its record says what went wrong."""
 
-    def __init__(self, tools: Tools, shelf: Shelf, options: Options, wish: Wish) -> None:
+    def __init__(self, tools: Tools, open_vault: Callable[[Peer], Vault], options: Options, wish: Wish) -> None:
         self._tools = tools
-        self._shelf = shelf
+        self._open_vault = open_vault
         self._options = options
         self._wish = wish
         self._events = EventLog()
@@ -207,10 +207,10 @@ class Checkpoints:
         raise DeadlineExceeded(f"the dump did not end within {timeout_s:.0f} s", "See the node's journal.")
 
     def _store(self, peer: Peer, run: str, subject: decisions.Subject, taken: Taken, now: datetime.datetime) -> None:
-        self._tools.reporter.phase("store", taken.node, f"{self._shelf}, the pod runs on")
+        vault = self._open_vault(peer)
+        self._tools.reporter.phase("store", taken.node, f"{vault}; the pod runs on")
         pod, facts = subject.pod, subject.facts
         need = size_of(subject.inspection, self._options)
-        parent = self._shelf.latest(peer, taken.namespace, taken.pod) if self._wish.incremental else ""
         fields = {
             "id": taken.id,
             "namespace": taken.namespace,
@@ -229,12 +229,11 @@ class Checkpoints:
             ],
             "facts": kept_facts(facts),
         }
-        manifest = self._shelf.save(
-            peer,
+        manifest = vault.save(
             run,
             fields,
             need_bytes=need,
-            parent=parent,
+            incremental=self._wish.incremental,
             compression=self._wish.compression,
             recipient=self._wish.recipient,
             timeout_s=_START_TIMEOUT_S + need / _SLOWEST_STORE_BYTES_S,

@@ -19,7 +19,8 @@ from .._plan import checkpoint as decisions
 from .._plan import estimate, manifest
 from .._plan.facts import NodeFacts
 from .._plan.options import RESTORED_FROM
-from .stores import Entry, Shelf
+from .._store.contract import Entry
+from .vault import Vault
 
 Obj = Mapping[str, Any]
 
@@ -67,21 +68,21 @@ class Restores:
     def __init__(
         self,
         peer: Peer,
-        shelf: Shelf,
+        vault: Vault,
         own_digest: str,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._peer = peer
-        self._shelf = shelf
+        self._vault = vault
         self._own_digest = own_digest
         self._clock = clock
         self._sleep = sleep
 
     def look(self, wanted: Wanted) -> Entry:
         """The checkpoint, when this node can take it. Raises PodferryError."""
-        entry = self._shelf.find(self._peer, wanted.namespace, wanted.pod, wanted.id)
+        entry = self._vault.find(wanted.namespace, wanted.pod, wanted.id)
         facts = NodeFacts.parse(self._peer.call("facts"))
         refusals = decisions.check_target(
             NodeFacts.parse(entry.manifest.facts),
@@ -118,9 +119,7 @@ class Restores:
         """Load the checkpoint and leave its arrival. Nothing of the run stays when this fails. Raises PodferryError."""
         entry = self.look(wanted)
         need = _need(entry)
-        loaded = self._shelf.load(
-            self._peer, run, entry, need_bytes=need, timeout_s=120.0 + need / _SLOWEST_STORE_BYTES_S
-        )
+        loaded = self._vault.load(run, entry, need_bytes=need, timeout_s=120.0 + need / _SLOWEST_STORE_BYTES_S)
         try:
             pod = pod_of(loaded["pod"], wanted, entry.manifest.id, node=self._peer.node, run=run)
             namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]

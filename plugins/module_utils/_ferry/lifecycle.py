@@ -15,7 +15,7 @@ from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflic
 from .._common.files import read_json, write_atomic
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
-from . import paths, thaw, units
+from . import paths, thaw, through, units
 from .arrival import give_up
 from .control import Client
 from .journal import THAW_BY_GUARD, Journal, all_runs
@@ -26,6 +26,9 @@ _SHOWN = (
     "containers", "downtime_ms", "freeze_ns", "error", "context", "criu_log",
 )  # fmt: skip
 """What of a journal a controller gets to see."""
+
+
+_DROP_SECONDS = 20.0
 
 
 def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = paths.STATE) -> list[dict[str, t.Any]]:
@@ -163,10 +166,19 @@ def finish(place: paths.RunPaths, runner: Runner) -> None:
         _finish_source(place, runner)
     else:
         _finish_target(place, runner)
+    _drop_stored(journal)
     undo = place.run + ".undo"
     if role == "source" and os.path.isdir(os.path.join(place.state, "runs", undo)):
         finish(paths.RunPaths(undo, place.state), runner)
     _remove(place, runner)
+
+
+def _drop_stored(journal: Journal) -> None:
+    """What went through a store does not stay there. One that cannot be reached keeps what nobody can read: its key is gone."""
+    way = journal.data.get("through")
+    if isinstance(way, dict):
+        with contextlib.suppress(PodferryError):
+            through.drop_soon({**way, **way["fields"]}, _DROP_SECONDS)
 
 
 def _finish_source(place: paths.RunPaths, runner: Runner) -> None:

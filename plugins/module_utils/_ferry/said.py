@@ -24,6 +24,14 @@ class Sent(t.NamedTuple):
     hold_loopback: bool
 
 
+class Stored(t.NamedTuple):
+    """The source's last word when its data went through a store."""
+
+    manifest: str
+    freeze_ns: int
+    hold_loopback: bool
+
+
 def destinations(hello: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
     """The source's containers, with what is mounted into them.
 
@@ -44,12 +52,28 @@ def manifest(message: t.Mapping[str, t.Any]) -> Sent:
 
     :raises InvalidInput: it is not of that form.
     """
-    files, freeze_ns = message.get("files"), message.get("freeze_ns")
+    files = message.get("files")
     if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
         raise InvalidInput("the source sent no list of its files")
+    return Sent(files, _frozen(message), message.get("hold_loopback") is True)
+
+
+def stored(message: t.Mapping[str, t.Any]) -> Stored:
+    """The manifest of what the source put into a store, and the moment of its freeze.
+
+    :raises InvalidInput: it is not of that form.
+    """
+    text = message.get("manifest")
+    if not isinstance(text, str):
+        raise InvalidInput("the source sent no manifest of what it stored")
+    return Stored(text, _frozen(message), message.get("hold_loopback") is True)
+
+
+def _frozen(message: t.Mapping[str, t.Any]) -> int:
+    freeze_ns = message.get("freeze_ns")
     if not isinstance(freeze_ns, int) or not -_MOST_NS < freeze_ns < _MOST_NS:
         raise InvalidInput("the source does not say when it froze")
-    return Sent(files, freeze_ns, message.get("hold_loopback") is True)
+    return freeze_ns
 
 
 def milliseconds(value: t.Any) -> float | None:

@@ -255,6 +255,7 @@ OPERATIONS: dict[str, Operation] = {
     "checkpoint_save": lambda session, arguments: stored.save(_run(arguments), arguments),
     "store_publish": lambda session, arguments: stored.publish(arguments),
     "store_entries": lambda session, arguments: stored.entries(arguments),
+    "archive_adopt": lambda session, arguments: stored.adopt(_run(arguments), arguments, session.runner),
     "restore_load": lambda session, arguments: stored.load(_run(arguments), arguments, session.runner),
     "restore_start": _restore_start,
     "finish": lambda session, arguments: lifecycle.finish(_run(arguments), session.runner),

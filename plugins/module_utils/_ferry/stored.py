@@ -10,6 +10,7 @@ import os
 import shutil
 import typing as t
 
+from .._archive.convert import convert
 from .._common.errors import InvalidInput, PodferryError, StateConflict
 from .._common.files import read_json
 from .._runtime import loopback
@@ -67,6 +68,39 @@ def entries(arguments: Arguments) -> dict[str, t.Any]:
     """The complete checkpoints of a store, oldest first."""
     found = node.entries(arguments["store"], str(arguments.get("namespace") or ""), str(arguments.get("pod") or ""))
     return {"entries": [{"manifest": raw.decode(), "signature": signature} for _manifest, signature, raw in found]}
+
+
+def adopt(place: paths.RunPaths, arguments: Arguments, runner: Runner) -> dict[str, t.Any]:
+    """Take an archive of the kubelet's (or another engine's) for what a ferry of ours would have dumped.
+
+    :returns: what its manifest has to say, as far as the archive tells.
+    :raises PodferryError: it is not what it should be, or nothing that can be restored.
+    """
+    pod = arguments.get("object")
+    if not isinstance(pod, dict):
+        raise InvalidInput("the pod's object is missing")
+    namespace, name = paths.valid_name(arguments.get("namespace")), paths.valid_name(arguments.get("pod"))
+    container = paths.valid_name(arguments.get("container"))
+    place.create()
+    try:
+        size = int(arguments["need_bytes"])
+        mount_images(place, size, runner)
+        fields = convert(
+            str(arguments["path"]),
+            place.images,
+            container=container,
+            limit=size,
+            namespace=namespace,
+            pod=name,
+            pod_object=pod,
+        )
+        Journal(place).write(
+            "copied", run=place.run, role="source", mode="checkpoint", namespace=namespace, pod=name, containers=[]
+        )  # fmt: skip
+        return fields
+    except (OSError, PodferryError):
+        lifecycle.finish(place, runner)
+        raise
 
 
 def load(place: paths.RunPaths, arguments: Arguments, runner: Runner) -> dict[str, t.Any]:

@@ -25,6 +25,8 @@ _DEFAULT_CRI_TIMEOUT_S = 120.0
 def need_bytes(inspection: PodInspection, options: Options) -> int:
     """Bytes of tmpfs to have free on each node: the dump with its margin."""
     dump = inspection.need_bytes
+    if options.through and inspection.stage_bytes:
+        dump += inspection.tree_bytes
     return dump + max(int(dump * options.memory_margin), _LEAST_MARGIN)
 
 

@@ -44,3 +44,5 @@ class Options:
     """Free memory that must stay on each node beyond the dump, as a share of the dump (64 MiB at least)."""
     bandwidth: int = 0
     """Bytes a second that may be sent while the pod still runs; 0: as fast as it goes. What is sent in the freeze is never slowed down."""
+    through: bool = False
+    """The state of the freeze goes through a store: then all files go with it, and none before."""

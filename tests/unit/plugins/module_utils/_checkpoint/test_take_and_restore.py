@@ -19,7 +19,8 @@ from ansible_collections.podferry.live.plugins.module_utils._checkpoint.restore 
     pod_of,
 )
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.select import select
-from ansible_collections.podferry.live.plugins.module_utils._checkpoint.stores import Fixed, Keys, Shelf
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.stores import NodeShelf
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.vault import Keys, Vault
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeTimeout
 from ansible_collections.podferry.live.plugins.module_utils._migrate.errors import NodeError, PodferryError
 from ansible_collections.podferry.live.plugins.module_utils._migrate.peer import Peer
@@ -176,13 +177,13 @@ def tools(node: Node, cluster: Cluster) -> Tools:
     )
 
 
-def shelf(**keys: str) -> Shelf:
-    return Shelf("the store", Fixed(SPEC), Keys(**keys))
+def vault(peer: Peer, **keys: str) -> Vault:
+    return Vault("the store", peer, NodeShelf(SPEC, lambda op, **more: peer.call(op, **more)), Keys(**keys))
 
 
 def take(node: Node, pod: dict[str, Any] | None = None, wish: Wish | None = None, *, dry: bool = False) -> Any:
     pod = pod or objects.pod()
-    work = Checkpoints(tools(node, Cluster(pod)), shelf(), Options("counter", "", "default"), wish or Wish())
+    work = Checkpoints(tools(node, Cluster(pod)), vault, Options("counter", "", "default"), wish or Wish())
     return work.take(pod, dry=dry)
 
 
@@ -243,7 +244,7 @@ def restores(node: Node) -> Restores:
         return node
 
     peer = Peer("node-b", InventoryHost("node-b"), Sessions(opened, Clock(), lambda _s: None), EventLog())
-    return Restores(peer, shelf(), objects.DIGEST, clock=Clock(), sleep=lambda _s: None)
+    return Restores(peer, vault(peer), objects.DIGEST, clock=Clock(), sleep=lambda _s: None)
 
 
 WANTED = Wanted("default", "counter")

@@ -48,6 +48,7 @@ def test_what_a_source_says() -> None:
     }
     assert said.destinations(hello) == {"app": ["/proc", "/data"], "log": []}
     files = {"app/log": {"size": 1, "sha256": "x"}}
+    assert said.stored({"manifest": "{}", "freeze_ns": 5}) == said.Stored("{}", 5, False)
     assert said.manifest({"files": files, "freeze_ns": 5, "hold_loopback": True}) == said.Sent(files, 5, True)
 
 
@@ -93,7 +94,7 @@ def test_phases() -> None:
 @given(anything)
 def test_anything(message: Any) -> None:
     known = message if isinstance(message, dict) else {"containers": message, "files": message, "freeze_ns": message}
-    for read in (said.destinations, said.manifest):
+    for read in (said.destinations, said.manifest, said.stored):
         try:
             json.dumps(read(known))
         except InvalidInput:
