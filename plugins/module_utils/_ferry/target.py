@@ -27,6 +27,7 @@ from .._common.errors import (
 )  # fmt: skip
 from .._common.files import read_text, write_json
 from .._criu import restore as criu_restore
+from .._criu import rights
 from .._criu.dump import log_tail
 from .._criu.hold import Hold, can_hold
 from .._criu.log import explain
@@ -467,6 +468,8 @@ class TargetFerry(Ferry):
             layout.volumes(gate.config, gate.owner.uid)
         layout.container(name, gate.bundle, gate.config, gate.owner.uid)
         images, work = os.path.join(folder, "criu"), self._work(name)
+        if self.mode == "restore":  # else it comes straight from the container that it was
+            rights.check(images, name, gate.config)
         os.makedirs(work, mode=0o700, exist_ok=True)
         criu_restore.write_arrival(images, self.paths.directory, name, gate.identifier)
         os.makedirs(paths.claim(gate.identifier), mode=0o700, exist_ok=True)
