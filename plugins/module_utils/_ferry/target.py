@@ -463,13 +463,14 @@ class TargetFerry(Ferry):
         What turns out to differ from the manifest later is thrown away with the container.
         """
         folder = self._folder(name)
+        images = os.path.join(folder, "criu")
+        if self.mode == "restore":  # else it comes straight from the container that it was
+            rights.check(images, name, gate.config)
         layout = self._layout(pulse)
         if name == self.names[0]:
             layout.volumes(gate.config, gate.owner.uid)
         layout.container(name, gate.bundle, gate.config, gate.owner.uid)
-        images, work = os.path.join(folder, "criu"), self._work(name)
-        if self.mode == "restore":  # else it comes straight from the container that it was
-            rights.check(images, name, gate.config)
+        work = self._work(name)
         os.makedirs(work, mode=0o700, exist_ok=True)
         criu_restore.write_arrival(images, self.paths.directory, name, gate.identifier)
         os.makedirs(paths.claim(gate.identifier), mode=0o700, exist_ok=True)
