@@ -24,7 +24,7 @@ author:
 EXAMPLES = r"""
 - name: Show what the nodes can do
   ansible.builtin.debug:
-    msg: "{{ {'worker-1': first, 'worker-2': second} | podferry.live.node_abilities | split('\n') }}"
+    msg: "{{ ({'worker-1': first, 'worker-2': second} | podferry.live.node_abilities).splitlines() }}"
 """
 
 RETURN = r"""
