@@ -18,7 +18,7 @@ from .._runtime.process import Runner
 from .._store import node
 from .._store.manifest import canonical, parse
 from . import lifecycle, paths
-from .base import mount_images
+from .base import mount_images, roster
 from .checkpoint import POD, STATE
 from .journal import Journal
 
@@ -122,7 +122,7 @@ def read_object(place: paths.RunPaths, name: str) -> dict[str, t.Any]:
     """
     try:
         data = read_json(os.path.join(place.images, name))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInput(f"the checkpoint has no {name} that can be read") from error
     if not isinstance(data, dict):
         raise InvalidInput(f"the checkpoint's {name} is not an object")
@@ -140,8 +140,8 @@ def restore_request(place: paths.RunPaths, arguments: Arguments) -> dict[str, t.
         destinations = {
             paths.valid_name(name): [str(item) for item in found] for name, found in state["destinations"].items()
         }
-        roster = dict(state["roster"])
-    except (KeyError, TypeError, AttributeError) as error:
+        containers = roster(dict(state["roster"]))  # and nothing else that stands there
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InvalidInput(f"the checkpoint's {STATE} is not of its form: {error}") from error
     if not names or any(not os.path.isdir(place.criu(name)) for name in names):
         raise InvalidInput("the checkpoint does not hold a dump of each of its containers")
@@ -154,5 +154,5 @@ def restore_request(place: paths.RunPaths, arguments: Arguments) -> dict[str, t.
         "op": "ferry_start", "run": place.run, "role": "target", "mode": "restore",
         "namespace": paths.valid_name(arguments["namespace"]), "pod": paths.valid_name(arguments["pod"]),
         "containers": names, "destinations": destinations, "hold_loopback": bool(state.get("hold_loopback")),
-        "staging": place.images, "deadlines": arguments.get("deadlines") or {}, "context": arguments.get("context") or {}, **roster,
+        "staging": place.images, "deadlines": arguments.get("deadlines") or {}, "context": arguments.get("context") or {}, **containers,
     }  # fmt: skip
