@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.restore import RestoreFailed, Restores, Wanted
 from ansible_collections.podferry.live.plugins.module_utils._common.digest import engine_digest
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import PodferryError
 from ansible_collections.podferry.live.plugins.module_utils._migrate.peer import Peer
+from ansible_collections.podferry.live.plugins.plugin_utils._action import ControllerAction
 from ansible_collections.podferry.live.plugins.plugin_utils._nodes import InventoryError
 from ansible_collections.podferry.live.plugins.plugin_utils._shelf import STORE_ARGUMENTS, vault_opener
 from ansible_collections.podferry.live.plugins.plugin_utils._tools import failed, node_peer, who
@@ -37,13 +37,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ControllerAction):
     """Talks to the node that the task's host is, through a session of its own."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)

@@ -10,7 +10,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.make import Checkpoints, Taken, Wish
@@ -19,6 +18,7 @@ from ansible_collections.podferry.live.plugins.module_utils._kube.config import 
 from ansible_collections.podferry.live.plugins.module_utils._migrate.migration import api_errors
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import Options
 from ansible_collections.podferry.live.plugins.module_utils._report.summary import human_bytes
+from ansible_collections.podferry.live.plugins.plugin_utils._action import ControllerAction
 from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
 from ansible_collections.podferry.live.plugins.plugin_utils._screen import Screen, interruptible
 from ansible_collections.podferry.live.plugins.plugin_utils._shelf import STORE_ARGUMENTS, vault_opener
@@ -38,13 +38,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ControllerAction):
     """Runs on the controller; the host of the task does not matter, those of the pods' nodes do."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)

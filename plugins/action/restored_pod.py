@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.pod import RestoredPod
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import PodferryError
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeUnavailable
+from ansible_collections.podferry.live.plugins.plugin_utils._action import ControllerAction
 from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
 from ansible_collections.podferry.live.plugins.plugin_utils._tools import EXPECTED, failed, make_cluster
 
@@ -24,13 +23,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ControllerAction):
     """Runs on the controller only; the host of the task does not matter."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)

@@ -125,7 +125,7 @@ def test_a_store_that_is_full_leaves_the_source_running(
 ) -> None:
     source = cluster.create(workloads.counter(cluster.name("detour"), "node-a"))
     full = "/run/full-store"
-    lab.ssh("node-a", f"mkdir -p {full} && mount -t tmpfs -o size=256k tmpfs {full}")
+    lab.ssh("node-a", f"mkdir -p {full} && mount -t tmpfs -o size=256k,mode=0700 tmpfs {full}")
     try:
         result = plays.migrate(
             source, "node-b", podferry_stores={"full": {"kind": "path", "path": full}}, transfer="full"

@@ -58,18 +58,6 @@ def _gather(place: paths.RunPaths) -> None:
             shutil.move(os.path.join(folder, name), os.path.join(there, name))
 
 
-def publish(arguments: Arguments) -> dict[str, t.Any]:
-    """Make a stored checkpoint visible."""
-    node.publish(arguments["store"], str(arguments["manifest"]).encode(), str(arguments.get("signature") or ""))
-    return {}
-
-
-def entries(arguments: Arguments) -> dict[str, t.Any]:
-    """The complete checkpoints of a store, oldest first."""
-    found = node.entries(arguments["store"], str(arguments.get("namespace") or ""), str(arguments.get("pod") or ""))
-    return {"entries": [{"manifest": raw.decode(), "signature": signature} for _manifest, signature, raw in found]}
-
-
 def adopt(place: paths.RunPaths, arguments: Arguments, runner: Runner) -> dict[str, t.Any]:
     """Take an archive of the kubelet's (or another engine's) for what a ferry of ours would have dumped.
 

@@ -171,7 +171,8 @@ def drop(request: t.Mapping[str, t.Any]) -> Message:
     :raises PodferryError: the store failed.
     """
     place = Place(str(request["namespace"]), str(request["pod"]))
-    open_store(request["store"]).discard(place, str(request["id"]), "")
+    identity = str(request["id"])
+    open_store(request["store"]).discard(place, identity, identity[-12:])
     return {}
 
 
