@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
+import grpc  # type: ignore[import-untyped, unused-ignore]
 
 LOGS = "/var/log/pods/shop_web-0"
 UID = "11111111-2222-3333-4444-555555555555"
