@@ -11,7 +11,8 @@ short_description: Files out of a project's release, verified
 version_added: 0.1.0
 description:
   - Fetches a release (a tar archive, or a single program) to the node, checks its SHA-256 before anything is done with it, installs single
-    files of it, and writes down which. Or takes exactly these away again, as far as nobody has changed them.
+    files of it, and writes down which. Or takes exactly these away again, as far as nobody has changed them, and the folders that
+    were made for them.
   - A file that is there already and was not installed by this module is a reason to fail, never overwritten.
 extends_documentation_fragment:
   - podferry.live._attributes
@@ -132,12 +133,14 @@ def present(module: AnsibleModule, release: releases.Release) -> dict[str, t.Any
         )
     files = sorted(release.files.values())
     if not module.check_mode:
+        folders: list[str] = []
         for destination, source in releases.unpack(fetch(module, release), release, module.tmpdir).items():
+            folders += releases.missing_folders(destination)
             os.makedirs(os.path.dirname(destination), mode=0o755, exist_ok=True)
             unit = destination.endswith((".service", ".socket"))
             module.atomic_move(source, destination)
             os.chmod(destination, 0o644 if unit else int(module.params["mode"], 8))
-        installed.write(release)
+        installed.write(release, folders)
     return {"changed": True, "files": files}
 
 
@@ -150,8 +153,9 @@ def absent(module: AnsibleModule) -> dict[str, t.Any]:
         for path in files:
             os.unlink(path)
         os.unlink(installed.path)
-        if not os.listdir(os.path.dirname(installed.path)):
-            os.rmdir(os.path.dirname(installed.path))
+        for folder in [*reversed(installed.folders), os.path.dirname(installed.path)]:
+            if os.path.isdir(folder) and not os.listdir(folder):
+                os.rmdir(folder)
     kept = [path for path in installed.altered() if path not in files and os.path.lexists(path)]
     return {"changed": recorded, "files": files, "kept": kept}
 

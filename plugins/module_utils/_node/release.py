@@ -52,6 +52,8 @@ class Installed:
         self.sha256: str = record.get("sha256", "")
         self.files: dict[str, str] = record.get("files", {})
         """Path to SHA-256 of what was installed."""
+        self.folders: list[str] = record.get("folders", [])
+        """Folders that came with it, outermost first."""
 
     def whole(self, release: Release) -> bool:
         """Whether it is this release, and every file as it was installed."""
@@ -61,11 +63,16 @@ class Installed:
         """Return the files that are missing or not as they were installed."""
         return [path for path, digest in sorted(self.files.items()) if digest_of(path) != digest]
 
-    def write(self, release: Release) -> None:
-        """Write the record of a release that has just been installed."""
+    def write(self, release: Release, folders: t.Sequence[str]) -> None:
+        """Write the record of a release that has just been installed, and of the folders that were made for it."""
         os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
-        files = {path: digest_of(path) for path in release.files.values()}
-        write_json(self.path, {"url": release.url, "sha256": release.sha256, "files": files}, 0o644)
+        record = {
+            "url": release.url,
+            "sha256": release.sha256,
+            "files": {path: digest_of(path) for path in release.files.values()},
+            "folders": [*self.folders, *folders],
+        }
+        write_json(self.path, record, 0o644)
 
     def present(self) -> list[str]:
         """Return the files that are there as they were installed; others' changes are not ours to remove."""
@@ -75,6 +82,16 @@ class Installed:
 def strangers(release: Release, installed: Installed) -> list[str]:
     """Return the files that somebody else has put where this release would go."""
     return [path for path in sorted(release.files.values()) if path not in installed.files and os.path.lexists(path)]
+
+
+def missing_folders(path: str) -> list[str]:
+    """Return the folders that would have to be made for a file, outermost first."""
+    missing: list[str] = []
+    folder = os.path.dirname(path)
+    while not os.path.isdir(folder):
+        missing.insert(0, folder)
+        folder = os.path.dirname(folder)
+    return missing
 
 
 def digest_of(path: str) -> str | None:

@@ -113,6 +113,16 @@ def test_installed_once_and_taken_away(wanted: dict[str, Any], tmp_path: Path) -
     assert run(name="tool", state="absent", record_path=wanted["record_path"])["changed"] is False
 
 
+def test_folders_that_came_with_it_go_with_it(wanted: dict[str, Any], tmp_path: Path) -> None:
+    run(**wanted)
+    run(name="tool", state="absent", record_path=wanted["record_path"])
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    run(**wanted)
+    run(name="tool", state="absent", record_path=wanted["record_path"])
+    assert list((tmp_path / "out").iterdir()) == [], "this one was there before"
+
+
 def test_a_damaged_file_is_put_back(wanted: dict[str, Any], tmp_path: Path) -> None:
     run(**wanted)
     (tmp_path / "out/bin/tool").unlink()
