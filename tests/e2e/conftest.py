@@ -2,6 +2,7 @@
 """One lab for the whole session, prepared once; every test gets clean nodes and proves that it leaves none of ours behind.
 
 PODFERRY_LAB=<name> uses (and keeps) a lab of that name: for working on tests. Without it a lab of its own is made and removed.
+PODFERRY_OTHER_LAB=<name> does the same for the second lab, with containerd and runc of Debian testing.
 """
 
 from __future__ import annotations
@@ -51,6 +52,12 @@ def other_lab() -> Iterator[OtherLab]:
     Modules that use it are next to each other in the order of tests, so that it need not stay up: the last of them is
     test_lab_lifecycle, which takes it down.
     """
+    given = os.environ.get("PODFERRY_OTHER_LAB")
+    if given:
+        lab = Lab(given, port_of(given), "testing")
+        lab.up()
+        yield OtherLab(lab, set())
+        return
     lab = Lab("lifecycle", runtime_suite="testing")
     # Two runs on one machine would take each other's lab down.
     with Path(f"/run/lock/podferry-lab-{lab.name}").open("w") as lock:

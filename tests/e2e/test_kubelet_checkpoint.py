@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -242,10 +243,21 @@ class Trouble:
         self.lab.ssh(NODE, self.undo)
 
 
-FAILS = 'printf \'#!/bin/sh\\n[ "$1" != swrk ] || exit 1\\nexec /root/criu "$@"\\n\' >/usr/sbin/criu; chmod 755 /usr/sbin/criu'
+# What a debugger does: CRIU cannot seize a process that somebody else traces.
+TRACER = """
+import ctypes, subprocess, sys, time
+pid = int(subprocess.check_output(["pgrep", "-of", "counter"]))
+assert ctypes.CDLL(None, use_errno=True).ptrace(0x4206, pid, 0, 0) == 0, ctypes.get_errno()  # PTRACE_SEIZE
+open("/run/tracer.ready", "w").close()
+time.sleep(300)
+"""
+TRACE = (
+    f"systemd-run --quiet --unit=tracer python3 -c {shlex.quote(TRACER)}; "
+    "for i in $(seq 100); do [ -e /run/tracer.ready ] && exit 0; sleep 0.1; done; journalctl -u tracer >&2; exit 1"
+)
 TROUBLES = {
     "criu_unusable": ("mv /usr/sbin/criu /root/criu", "mv /root/criu /usr/sbin/criu"),
-    "dump_failed": (f"mv /usr/sbin/criu /root/criu; {FAILS}", "mv /root/criu /usr/sbin/criu"),
+    "dump_failed": (TRACE, "systemctl stop tracer; rm /run/tracer.ready"),
     "runtime_unavailable": ("systemctl stop containerd", "systemctl start containerd"),
     "unreachable": ("systemctl stop podferry-standin-kubelet kubelet 2>&1 || :", "systemctl start podferry-standin-kubelet 2>/dev/null || systemctl start kubelet"),
 }  # fmt: skip

@@ -47,6 +47,7 @@ def _unchanged(lab: Lab) -> None:
 @pytest.fixture(scope="module")
 def own(other_lab: OtherLab) -> tuple[Lab, set[str]]:
     """The lab of this module, and what the host was like before it."""
+    assert other_lab.host_before, "unset PODFERRY_OTHER_LAB: these tests take the lab down"
     return other_lab.lab, other_lab.host_before
 
 
