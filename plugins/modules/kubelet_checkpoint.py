@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: kubelet_checkpoint
 short_description: Have the kubelet checkpoint one container
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Asks the kubelet for a checkpoint of one running container (C(POST /checkpoint/NAMESPACE/POD/CONTAINER)), and says where on the node the
     archive is, its size and its digest. The container stands still meanwhile and runs on afterwards.
