@@ -79,15 +79,14 @@ class Staging:
         self.last_bytes = sent
 
     def _send(self, name: str, rounds: Rounds, part: Change, pulse: tree.Pulse) -> int:
-        if self._sender is None:
-            raise ValueError("nobody to send to")
         archive = f"{name}.{self._parts}.tar"
         self._parts += 1
         path = os.path.join(self._paths.staging, archive)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         rounds.pack(part, path, pulse, frozen=False)
         size = os.path.getsize(path)
-        self._sender.file(archive, path, pulse)
+        if self._sender is not None:
+            self._sender.file(archive, path, pulse)
         if not self._keep:
             os.unlink(path)
         return size
