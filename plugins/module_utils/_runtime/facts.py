@@ -288,10 +288,11 @@ def containerd_config(machine: Probe, program: str, path: str | None) -> cri.Cri
 
     :raises PodferryError: containerd does not accept it, or prints what we cannot read.
     """
-    argv = [program]
-    if path and machine.text(path, "\0") != "\0":
-        argv += ["--config", path]
-    dump = machine.run(*argv, "config", "dump")
+    there = bool(path) and machine.text(str(path), "\0") != "\0"
+    dump = machine.run(program, *(["--config", str(path)] if there else []), "config", "dump")
+    if dump.code != 0 and not there:
+        # containerd 1.7 runs without a file, and refuses to print what it then uses.
+        dump = machine.run(program, "config", "default")
     if dump.code != 0:
         reason = (dump.stderr or dump.stdout).strip()[-300:]
         raise PodferryError(f"`containerd config dump` failed: {reason}", f"Repair {path}.")

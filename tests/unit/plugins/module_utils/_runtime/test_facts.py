@@ -142,6 +142,17 @@ def test_a_missing_configuration_file_is_not_named(machine: Machine) -> None:
     assert machine.facts()["runtime"]["error"] is None
 
 
+def test_a_containerd_that_prints_nothing_without_a_file(machine: Machine) -> None:
+    del machine.files["/etc/containerd/config.toml"]
+    machine.commands["/usr/bin/containerd config dump"] = Completed(
+        1, "", "open config.toml: no such file or directory"
+    )
+    machine.commands["/usr/bin/containerd config default"] = Completed(0, DUMP, "")
+    found = machine.facts()["runtime"]
+    assert found["error"] is None
+    assert found["runc"]["path"] == "/usr/sbin/runc"
+
+
 def test_a_service_that_takes_its_containers_with_it(machine: Machine) -> None:
     machine.commands["systemctl show --property=KillMode containerd"] = Completed(0, "KillMode=control-group\n", "")
     assert machine.facts()["runtime"]["restart_safe"] is False
