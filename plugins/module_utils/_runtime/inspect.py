@@ -12,7 +12,7 @@ import typing as t
 from .._common.errors import NotFound, PodferryError
 from .._common.files import read_text
 from . import container as containers
-from . import oci, procfs, volumes
+from . import oci, procfs, unixsock, volumes
 from .container import Container
 
 Facts = t.Dict[str, t.Any]
@@ -51,7 +51,20 @@ def inspect_pod(arguments: t.Mapping[str, t.Any]) -> Facts:
     address = str(arguments.get("pod_ip") or "")
     return {
         "containers": [_describe(item, address) for item in found], "sandbox": _sandbox(found[0]), "volumes": _volumes(found[0]),
+        "unix_problems": _between(found),
     }  # fmt: skip
+
+
+def _between(found: t.Sequence[Container]) -> list[str]:
+    """Unix sockets between containers that cannot come along, in words."""
+    if len(found) < 2:
+        return []
+    try:
+        with unixsock.observer(f"/proc/{found[0].pid}/ns/net") as asked:
+            held = unixsock.holders({item.name: item.cgroup.pids() for item in found})
+            return list(unixsock.between(unixsock.table(asked), held).problems)
+    except (PodferryError, OSError):
+        return []  # the dump will tell
 
 
 def _volumes(item: Container) -> list[Facts]:

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Unix sockets between the containers of a pod go on: connections, with what is on their way, and who had called whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from e2e.conftest import Traces
+from e2e.support import workloads
+from e2e.support.cluster import Cluster, until
+from e2e.support.lab import Lab
+from e2e.support.plays import Plays
+from e2e.test_containers import numbers, python, whole
+
+#: Both sides write all the time until the queue is full and read slowly: whenever they are frozen, much is on its way.
+COMMON = """
+import os, socket, struct, time
+
+PATH, ABSTRACT, MAIL, LATE = "/talk/s", "\\0podferry-test", "/talk/mail", "/talk/late"
+os.umask(0)
+
+class Channel:
+    def __init__(self, name, end, framed):
+        self.name, self.end, self.framed, self.out, self.due = name, end, framed, 0, 0
+        end.setblocking(False)
+        self.names = (end.getsockname(), end.getpeername(), self.peer())
+
+    def peer(self):
+        return struct.unpack("3i", self.end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+
+    def message(self, number):
+        return struct.pack(">Q", number) + (b"x" * (number % 50) if self.framed else b"")
+
+    def pump(self):
+        try:
+            while True:
+                sent = self.end.send(self.message(self.out))
+                assert sent == len(self.message(self.out)), sent
+                self.out += 1
+        except BlockingIOError:
+            pass
+        for _ in range(3):
+            try:
+                data = self.end.recv(4096 if self.framed else 8)
+            except BlockingIOError:
+                break
+            assert data == self.message(self.due), (self.name, self.due, data)
+            self.due += 1
+            if self.due % 50 == 0:
+                print(self.name, self.due, flush=True)
+        assert self.names == (self.end.getsockname(), self.end.getpeername(), self.peer()), (self.names, self.peer())
+
+def call(kind, name):
+    while True:
+        end = socket.socket(socket.AF_UNIX, kind)
+        try:
+            end.connect(name)
+            return end
+        except OSError:
+            end.close()
+            time.sleep(0.05)
+"""
+SERVER = """
+def listen(kind, name):
+    end = socket.socket(socket.AF_UNIX, kind)
+    end.bind(name)
+    if kind != socket.SOCK_DGRAM:
+        end.listen()
+    return end
+
+mail, late = listen(socket.SOCK_DGRAM, MAIL), listen(socket.SOCK_STREAM, LATE)
+mail.setblocking(False)
+channels = [Channel(word, listen(kind, name).accept()[0], kind != socket.SOCK_STREAM)
+            for word, kind, name in (("stream", socket.SOCK_STREAM, PATH), ("packet", socket.SOCK_SEQPACKET, ABSTRACT))]
+print("start", flush=True)
+letters = 0
+while True:
+    for channel in channels:
+        channel.pump()
+    try:
+        letter = int(mail.recv(100))
+        assert letter == letters, (letter, letters)
+        letters += 1
+        if letters % 50 == 0:
+            print("mail", letters, flush=True)
+    except BlockingIOError:
+        pass
+    if late is not None and os.path.exists("/talk/accept"):
+        end, _ = late.accept()
+        end.sendall(b"uid %d" % struct.unpack("3i", end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
+        late = None
+    time.sleep(0.004)
+"""
+CLIENT = """
+channels = [Channel("stream", call(socket.SOCK_STREAM, PATH), False), Channel("packet", call(socket.SOCK_SEQPACKET, ABSTRACT), True)]
+mail, late = call(socket.SOCK_DGRAM, MAIL), call(socket.SOCK_STREAM, LATE)
+for end in (mail, late):
+    end.setblocking(False)
+print("start", flush=True)
+letters = 0
+while True:
+    for channel in channels:
+        channel.pump()
+    try:
+        mail.send(b"%d" % letters)
+        letters += 1
+    except BlockingIOError:
+        pass
+    try:
+        if late is not None:
+            print("accepted as", late.recv(100).decode(), flush=True)
+            late = None
+    except BlockingIOError:
+        pass
+    time.sleep(0.004)
+"""
+MOUNT = {"volumeMounts": [{"name": "talk", "mountPath": "/talk"}]}
+
+
+def talkers(name: str) -> dict[str, Any]:
+    """Two containers of different users with a folder between them."""
+    pod = workloads.pod(name, "node-a", "counter")
+    pod["spec"]["volumes"] = [{"name": "talk", "emptyDir": {}}]
+    pod["spec"]["containers"] = [
+        python("server", COMMON + SERVER, **MOUNT, securityContext={"runAsUser": 1000}),
+        python("client", COMMON + CLIENT, **MOUNT, securityContext={"runAsUser": 1001}),
+    ]
+    return pod
+
+
+WORDS = (("server", "stream"), ("server", "packet"), ("server", "mail"), ("client", "stream"), ("client", "packet"))
+
+
+def go_on(cluster: Cluster, pod: str) -> None:
+    """Every channel has moved on by more than what was on its way."""
+    before = {each: len(numbers(cluster.logs(pod, each[0]), each[1])) for each in WORDS}
+    for container, word in WORDS:
+        until(
+            f"{word} goes on in {container}",
+            lambda container=container, word=word: (
+                len(numbers(cluster.logs(pod, container), word)) > before[container, word] + 12
+            ),
+            30,
+        )
+
+
+def test_sockets_between_containers(lab: Lab, cluster: Cluster, plays: Plays, traces: Traces) -> None:
+    """Nothing lost, doubled or out of order with a twin and a successor; the same process still has the same peer."""
+    current = cluster.create(talkers(cluster.name("talk")))
+    go_on(cluster, current)
+    for there, name in (("node-b", "new"), ("node-a", "keep")):
+        plays.migrate(current, there, name=name).ok()
+        current = cluster.moved(current)
+        assert cluster.node(current) == there
+        go_on(cluster, current)
+    lab.ssh("node-a", "touch /proc/$(pgrep -o -f 'letters = [0]')/root/talk/accept")
+    until("it is accepted", lambda: "accepted as" in cluster.logs(current, "client"), 10)
+    assert "accepted as uid 1001" in cluster.logs(current, "client")
+    for container, word in WORDS:
+        log = cluster.logs(current, container)
+        whole(log, word, 50)
+        assert log.count("start") == 1
+    cluster.delete(current)
+    traces.assert_none()
