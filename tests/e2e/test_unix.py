@@ -164,12 +164,14 @@ def test_sockets_between_containers(lab: Lab, cluster: Cluster, plays: Plays, tr
     plays.migrate(current, "node-b", name="new").ok()
     current = cluster.moved(current)
     go_on(cluster, current)
+    before = (cluster.get(current) or {})["metadata"]["uid"]
     lab.ssh("node-a", f"echo '{json.dumps({'target:phase:restore': 'error'})}' >{FAULTS}")
     try:
         assert plays.migrate(current, "node-a", name="keep").report["outcome"] == "undone"
     finally:
         lab.ssh("node-a", f"rm {FAULTS}")
     assert cluster.node(current) == "node-b"
+    assert (cluster.get(current) or {})["metadata"]["uid"] != before, "it was not brought back from its dump"
     go_on(cluster, current)
     plays.migrate(current, "node-a", name="keep").ok()
     assert cluster.node(current) == "node-a"

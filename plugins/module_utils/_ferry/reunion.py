@@ -15,10 +15,10 @@ import os
 import socket
 import typing as t
 
-from .._common.errors import RestoreFailed
+from .._common.errors import CommandFailed, RestoreFailed
 from .._common.files import read_json
 from .._criu import unix
-from .._runtime import procfs, unixsock
+from .._runtime import oci, procfs, unixsock
 from .._runtime.aside import aside, enter_network, take_descriptor
 from . import sockets
 from .paths import RunPaths
@@ -77,14 +77,16 @@ class Reunion:
         self._calls: list[Call] = []
         self._made: dict[End, socket.socket] = {}
 
-    def hand_out(self, container: str, network: str) -> dict[str, t.Any]:
+    def hand_out(self, container: str, config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """Who has the sockets that come into a container ready made: {"pid": …, "sockets": {inode: descriptor}}.
 
+        :param config: of the container, for its network namespace and its security label.
         :raises RestoreFailed: what the source wrote down is not understood.
         """
         self._load()
         if self._pairs and not self._made:
-            self._make(network)
+            network = oci.namespace_path(config, "network")
+            self._make(network or "", str((config.get("process") or {}).get("selinuxLabel") or ""))
         mine = {str(end.inode): made.fileno() for end, made in self._made.items() if end.container == container}
         return {"pid": os.getpid(), "sockets": mine} if mine else {}
 
@@ -98,9 +100,9 @@ class Reunion:
             return
         try:
             self._fill()
-            for call in self._calls:
-                _call(call, processes)
-        except OSError as error:
+            for callee in dict.fromkeys(call.callee for call in self._calls):
+                _call(callee, [call for call in self._calls if call.callee == callee], processes)
+        except (OSError, CommandFailed) as error:
             raise RestoreFailed(
                 f"a unix socket between containers could not be restored: {error}",
                 "The limits of the target node (net.unix.max_dgram_qlen, open files) may be lower than the source's.",
@@ -127,7 +129,7 @@ class Reunion:
         with open(self._run.incomplete, "w", encoding="utf-8"):
             pass
 
-    def _make(self, network: str) -> None:
+    def _make(self, network: str, label: str) -> None:
         if not network:
             raise RestoreFailed("the pod has no network namespace of its own: its unix sockets have no place")
         scratch = os.path.join(self._run.directory, "sockets")
@@ -136,6 +138,9 @@ class Reunion:
 
         def work() -> t.Iterable[int]:
             enter_network(network)
+            if label:
+                with open("/proc/self/attr/sockcreate", "w", encoding="utf-8") as attribute:
+                    attribute.write(label)
             os.chroot(scratch)
             os.chdir("/")
             os.umask(0o022)
@@ -245,26 +250,34 @@ def _become(end: End | None) -> None:
         os.seteuid(end.user)
 
 
-def _call(call: Call, processes: t.Mapping[str, t.Iterable[int]]) -> None:
-    """Let a restored socket call the one that it had called."""
-    caller, callee = (_process(place, processes) for place in (call.caller, call.callee))
-    with socket.socket(fileno=take_descriptor(caller, call.caller.descriptor)) as asking:
-        user, group = procfs.effective_ids(caller)
+def _call(callee: Place, calls: t.Sequence[Call], processes: t.Mapping[str, t.Iterable[int]]) -> None:
+    """Let restored sockets call the one that they had called, in their order."""
+    where = _process(callee, processes)
+    asking: list[tuple[socket.socket, End, Call]] = []
+    try:
+        for call in calls:
+            pid = _process(call.caller, processes)
+            end = socket.socket(fileno=take_descriptor(pid, call.caller.descriptor))
+            asking.append((end, End("", 0, *procfs.effective_ids(pid)), call))
 
         def work() -> t.Iterable[int]:
-            sockets.stand_where(callee)
-            if asking.type != socket.SOCK_DGRAM:  # who accepts it may want to know
-                os.setgroups([])
-                _become(End("", 0, user, group))
-            asking.connect(call.name)
+            sockets.stand_where(where)
+            os.setgroups([])
+            for end, identity, call in asking:
+                # Who accepts a connection may want to know whose it is.
+                _become(None if end.type == socket.SOCK_DGRAM else identity)
+                blocks = os.get_blocking(end.fileno())
+                os.set_blocking(end.fileno(), False)  # a full queue is an error, not a wait
+                try:
+                    end.connect(call.name)
+                finally:
+                    os.set_blocking(end.fileno(), blocks)
             return []
 
-        blocks = os.get_blocking(asking.fileno())
-        os.set_blocking(asking.fileno(), False)  # a full queue is an error, not a wait
-        try:
-            aside(work)
-        finally:
-            os.set_blocking(asking.fileno(), blocks)
+        aside(work)
+    finally:
+        for end, _identity, _call in asking:
+            end.close()
 
 
 def _process(place: Place, processes: t.Mapping[str, t.Iterable[int]]) -> int:

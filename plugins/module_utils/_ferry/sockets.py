@@ -113,7 +113,7 @@ class Between:
 
     def _try_names(self) -> None:
         """:raises DumpFailed: one that was called would not be found under its name any more."""
-        for _caller, callee in self._found.calls:
+        for callee in dict.fromkeys(callee for _caller, callee in self._found.calls):
             if callee.name.startswith(b"\0"):
                 continue
             pid = self._holder(callee.inode).pid

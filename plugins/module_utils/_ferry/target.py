@@ -451,7 +451,7 @@ class TargetFerry(Ferry):
         if name in self._roster["post_start"]:
             hooks.expect(gate.identifier, self._roster["post_start"][name])
         self._look_after_gates()
-        ready_made = self._reunion.hand_out(name, oci.namespace_path(gate.config, "network") or "")
+        ready_made = self._reunion.hand_out(name, gate.config)
         gate.begun = True
         hold = gate.hold.path if gate.hold is not None else ""
         gate.peer.answer(gate.request, {"images": images, "work": work, "hold": hold, **ready_made})

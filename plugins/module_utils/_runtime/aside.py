@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 import socket
 import typing as t
 
@@ -17,6 +18,7 @@ from .._common.errors import CommandFailed, PodferryError
 
 _NEWNET = 0x40000000
 _PIDFD_GETFD = 438  # the same number on every architecture
+_SECONDS = 10.0
 _AT_ONCE = 200  # of the 253 descriptors that one message may carry
 
 
@@ -47,9 +49,10 @@ def take_descriptor(pid: int, number: int) -> int:
 def aside(work: t.Callable[[], t.Iterable[int]]) -> list[int]:
     """Let a child do ``work``, wherever it goes for it; returns descriptors for those that it returned, in their order.
 
-    :raises CommandFailed: ``work`` raised something; its words are in the message.
+    :raises CommandFailed: ``work`` raised something (its words are in the message), or has not ended after 10 s.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(_SECONDS)
     child = os.fork()
     if child == 0:
         _in_child(work, theirs)
@@ -63,8 +66,11 @@ def aside(work: t.Callable[[], t.Iterable[int]]) -> list[int]:
             if message[:1] != b"+":
                 reason = message[1:].decode(errors="replace") or reason
                 break
+    except socket.timeout:
+        message, reason = b"", f"that took longer than {_SECONDS:g} s"
     finally:
         ours.close()
+        os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     if message != b".":
         for number in found:

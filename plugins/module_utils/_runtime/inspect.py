@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import time
 import typing as t
 
 from .._common.errors import NotFound, PodferryError
@@ -36,6 +37,7 @@ _SANDBOX_MOUNTS = {
     "/dev/termination-log",
     "/run/.containerenv",
 }
+_LOOKS = 3
 _UNLISTABLE = ("packet", "raw", "raw6", "sctp/eps", "dccp")
 
 
@@ -59,12 +61,20 @@ def _between(found: t.Sequence[Container]) -> list[str]:
     """Unix sockets between containers that cannot come along, in words."""
     if len(found) < 2:
         return []
+    problems: list[str] | None = None
     try:
         with unixsock.observer(f"/proc/{found[0].pid}/ns/net") as asked:
-            held = unixsock.holders({item.name: item.cgroup.pids() for item in found})
-            return list(unixsock.between(unixsock.table(asked), held).problems)
+            for _look in range(_LOOKS):  # the pod runs: what passes by is none
+                before = unixsock.table(asked)
+                held = unixsock.holders({item.name: item.cgroup.pids() for item in found})
+                seen = unixsock.between(unixsock.steady(before, unixsock.table(asked)), held).problems
+                problems = [words for words in (seen if problems is None else problems) if words in seen]
+                if not problems:
+                    break
+                time.sleep(0.05)
     except (PodferryError, OSError):
         return []  # the dump will tell
+    return problems or []
 
 
 def _volumes(item: Container) -> list[Facts]:

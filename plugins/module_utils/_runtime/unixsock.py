@@ -146,6 +146,11 @@ def parse(body: bytes) -> Entry:
     )  # fmt: skip
 
 
+def steady(before: Table, after: Table) -> dict[int, Entry]:
+    """The sockets that were the whole time there, with the same peer. Of others it cannot be told who holds their other end."""
+    return {inode: entry for inode, entry in after.items() if inode in before and before[inode].peer == entry.peer}
+
+
 def holders(containers: t.Mapping[str, t.Iterable[int]]) -> dict[int, list[Holder]]:
     """Who holds which socket, by inode. ``containers``: name to process ids."""
     found: dict[int, list[Holder]] = {}

@@ -19,6 +19,7 @@ from ansible_collections.podferry.live.plugins.module_utils._ferry.paths import 
 from ansible_collections.podferry.live.plugins.module_utils._ferry.reunion import Reunion, parse
 from unit.plugins.module_utils._criu.test_unix import HEADER, entry, message
 
+CONFIG = {"linux": {"namespaces": [{"type": "network", "path": "/net"}]}}
 RUN = "0123456789ab"
 PAIR = {"kind": int(socket.SOCK_SEQPACKET), "name": b"\0x".hex(),
         "ends": [{"container": "a", "inode": 71, "peer": [7, 8]}, {"container": "b", "inode": 72, "peer": [9, 10]}]}  # fmt: skip
@@ -65,7 +66,7 @@ def taken(answer: dict[str, Any], inode: int) -> socket.socket:
 
 
 def test_both_ends_get_what_was_on_its_way(arrival: Reunion, run: RunPaths) -> None:
-    with taken(arrival.hand_out("a", "/net"), 71) as a, taken(arrival.hand_out("b", "/net"), 72) as b:
+    with taken(arrival.hand_out("a", CONFIG), 71) as a, taken(arrival.hand_out("b", CONFIG), 72) as b:
         assert os.path.exists(run.incomplete)
         a.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -83,7 +84,7 @@ def test_both_ends_get_what_was_on_its_way(arrival: Reunion, run: RunPaths) -> N
 
 
 def test_a_dump_without_the_socket_is_not_let_go(arrival: Reunion, run: RunPaths, tmp_path: pathlib.Path) -> None:
-    arrival.hand_out("a", "/net")
+    arrival.hand_out("a", CONFIG)
     image.write(str(tmp_path / "b" / "files.img"), HEADER, [])
     with pytest.raises(RestoreFailed, match=r"container b lacks unix sockets \[72\]"):
         arrival.complete({"a": [], "b": []})
@@ -93,7 +94,7 @@ def test_a_dump_without_the_socket_is_not_let_go(arrival: Reunion, run: RunPaths
 
 def test_a_pod_without_such_sockets(run: RunPaths, tmp_path: pathlib.Path) -> None:
     plain = Reunion(run, {"a": str(tmp_path / "a")})
-    assert plain.hand_out("a", "") == {}
+    assert plain.hand_out("a", {}) == {}
     plain.complete({"a": []})
     assert not os.path.exists(run.incomplete)
 
@@ -103,6 +104,9 @@ def test_a_socket_calls_again(run: RunPaths, monkeypatch: pytest.MonkeyPatch) ->
     _pairs, (call,) = parse({"pairs": [], "calls": [CALL]}, ["a", "b"])
     name = b"\0podferry-test-" + os.urandom(8)
     monkeypatch.setattr(reunion.procfs, "inner_pid", lambda pid: {os.getpid(): 12, 4711: 1}[pid])
+    processes = {"a": [4711], "b": [os.getpid()]}
+    monkeypatch.setattr(reunion, "_become", lambda end: None)
+    monkeypatch.setattr(reunion.os, "setgroups", lambda groups: None)
     monkeypatch.setattr(reunion.sockets, "stand_where", lambda pid: None)
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server,
@@ -110,14 +114,14 @@ def test_a_socket_calls_again(run: RunPaths, monkeypatch: pytest.MonkeyPatch) ->
     ):
         server.bind(name)
         call = call._replace(name=name, caller=call.caller._replace(descriptor=end.fileno()))
-        reunion._call(call, {"a": [4711], "b": [os.getpid()]})
+        reunion._call(call.callee, [call], processes)
         assert os.get_blocking(end.fileno())
         assert end.getpeername() == name
         end.send(b"here")
         assert server.recv(10) == b"here"
         gone = call._replace(name=name + b"-not-there")
         with pytest.raises(CommandFailed, match="refused"):
-            reunion._call(gone, {"a": [4711], "b": [os.getpid()]})
+            reunion._call(gone.callee, [gone], processes)
     with pytest.raises(RestoreFailed, match="process 12 of container b"):
         reunion._process(call.caller, {"b": []})
 
@@ -138,4 +142,4 @@ def test_a_socket_calls_again(run: RunPaths, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_the_source_says_is_not_trusted(wrong: dict[str, Any], tmp_path: pathlib.Path, run: RunPaths) -> None:
     (tmp_path / sockets.NAME).write_text(json.dumps(wrong))
     with pytest.raises(RestoreFailed, match="not understood"):
-        Reunion(run, {"a": str(tmp_path), "b": str(tmp_path)}).hand_out("a", "/net")
+        Reunion(run, {"a": str(tmp_path), "b": str(tmp_path)}).hand_out("a", CONFIG)

@@ -6,10 +6,12 @@ from __future__ import annotations
 import os
 import pathlib
 import socket
+import time
 
 import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import CommandFailed
+from ansible_collections.podferry.live.plugins.module_utils._runtime import aside as child
 from ansible_collections.podferry.live.plugins.module_utils._runtime import unixsock
 from ansible_collections.podferry.live.plugins.module_utils._runtime.aside import aside, take_descriptor
 from ansible_collections.podferry.live.plugins.module_utils._runtime.unixsock import (
@@ -157,3 +159,18 @@ def test_not_more_than_can_be_handed_over() -> None:
                     *(Entry(i, STREAM, 1, peer=i - 1) for i in range(3, 501, 2)))  # fmt: skip
     found = between(table, held(a=list(range(2, 500, 2)), b=list(range(3, 501, 2))))
     assert found.problems == ("more than 200 unix sockets are connected between containers",)
+
+
+def test_what_comes_and_goes_while_one_looks_is_left_out() -> None:
+    """A connection that is accepted meanwhile has its other end in a process that was looked at before."""
+    before = entries(Entry(1, STREAM, 1, peer=2), Entry(2, STREAM, 1, peer=1), Entry(3, STREAM, 1), Entry(6, STREAM, 7))
+    after = entries(Entry(1, STREAM, 1, peer=2), Entry(2, STREAM, 1, peer=1), Entry(3, STREAM, 1, peer=4),
+                    Entry(4, STREAM, 1, peer=3), Entry(5, STREAM, 1, peer=7))  # fmt: skip
+    assert unixsock.steady(before, after).keys() == {1, 2}
+    assert between(unixsock.steady(before, after), held(a=[1, 3, 5, 6], b=[2])).problems == ()
+
+
+def test_a_child_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "_SECONDS", 0.05)
+    with pytest.raises(CommandFailed, match="longer than"):
+        aside(lambda: time.sleep(60) or [])  # type: ignore[func-returns-value]
