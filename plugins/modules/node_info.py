@@ -91,6 +91,9 @@ facts:
       description: Major and minor version of the Python that ran this module.
       type: list
       elements: int
+    age:
+      description: Whether C(age) is installed, which encrypts checkpoints and what goes through a store.
+      type: bool
     zstd:
       description: Whether C(zstd) is installed.
       type: bool

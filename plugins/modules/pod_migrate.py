@@ -88,6 +88,12 @@ options:
     type: str
     choices: [freeze, keep_running]
     default: freeze
+  transfer:
+    description:
+      - A store that both nodes reach; the state of the freeze goes through it instead of the ferries' own connection, encrypted with a key of this run.
+      - Its files are removed at the end. The nodes still need the connection for all else that they tell each other, and C(age).
+      - Files are then not copied before the freeze, but all in it.
+    type: dict
   report:
     description:
       - Path on the controller for the record of the migration as JSON, readable by its owner only. Not written in check mode.

@@ -18,8 +18,11 @@ from gates.runner import ROOT, CheckFailed, Runner, tracked_files
 
 NAMESPACE, NAME = "podferry", "live"
 PLUGINS = "ansible_collections.podferry.live.plugins"
-# Installed on nodes and run by the node's own Python, 3.9 or later.
-NODE_CODE = [f"plugins/module_utils/{part}" for part in ("_common", "_runtime", "_criu", "_ferry")]
+# Run by the node's own Python, 3.9 or later.
+NODE_CODE = [
+    f"plugins/module_utils/{part}"
+    for part in ("_common", "_runtime", "_criu", "_ferry", "_store", "_archive", "_kubelet")
+]
 OLDEST_NODE_PYTHON = "3.9"
 # Never in the built collection, whatever galaxy.yml says.
 NOT_RELEASED = (

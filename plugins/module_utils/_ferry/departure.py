@@ -138,6 +138,7 @@ class Departure(Ferry):
             source_node=self.config.get("source_node", ""), context=self.context(), roster=roster(self.config),
             containers=[{"name": item.name, "id": f"{'containerd' if item.engine == 'containerd' else 'cri-o'}://{item.id}",
                          "cgroup": item.cgroup.path} for item in self._containers],
+            through=self.config.get("through"),
         )  # fmt: skip
         self.mount_images()
 

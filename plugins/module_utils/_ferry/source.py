@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 import typing as t
 
@@ -16,7 +17,7 @@ from .._criu.dump import DESCRIPTORS
 from .._runtime import container as containers
 from .._runtime import oci
 from .._runtime.process import Runner
-from . import deadman, logs, tls
+from . import deadman, logs, through, tls
 from .base import BESIDE
 from .control import Message, Peer, Server
 from .departure import Departure
@@ -42,6 +43,9 @@ class SourceFerry(Departure):
         self._offset = 0
         self._sender: Sender | None = None
         self._last_progress = 0.0
+        self._carrier: through.Carrier | None = None
+        """Takes the freeze's state to a store; None: it goes over the link."""
+        self._stored = 0
 
     # --- requests -------------------------------------------------------------------------------------------------
 
@@ -92,6 +96,8 @@ class SourceFerry(Departure):
                 self._expect("claimed", self.deadlines.claim + self._rounds().seconds())
                 if self._rounds().number:
                     self._rounds().round(self._during_rounds)
+            if self.config.get("through"):
+                self._carrier = through.Carrier("put")
             self._get_ready()
             self.peer().pace = None  # what is sent from here on is downtime
             self._freeze()
@@ -177,6 +183,9 @@ class SourceFerry(Departure):
         """Dump every container and send what is written while it is written."""
         self.enter("dump")
         link = self.peer()
+        if self._carrier is not None:
+            self._dump_and_store(self._carrier)
+            return
         self._sender = sender = self._rounds().sender(link)
         flushed = self._dump_all()
         self.enter("transfer")
@@ -191,9 +200,28 @@ class SourceFerry(Departure):
         link.send("manifest", files=sender.manifest(), freeze_ns=self._freeze_ns + self._offset, hold_loopback=held)
         self._progress(force=True)
 
+    def _dump_and_store(self, carrier: through.Carrier) -> None:
+        """The same by way of a store: only its manifest goes over the link."""
+        flushed = self._dump_all()
+        self.enter("transfer")
+        held = self._mend()
+        self.journal.data["hold_loopback"] = held
+        for item in self._containers:
+            logs.copy(item.owner, os.path.join(self.paths.container(item.name), "log"))
+            shutil.rmtree(self.paths.work(item.name), ignore_errors=True)  # logs of the dump
+        self._wait_for_flush(flushed)
+        way = self.config["through"]
+        answer = carrier.carry({**way, "folder": self.paths.images}, self._during_transfer)
+        self._stored = int(answer["stored"])
+        self.peer().send(
+            "stored", manifest=answer["manifest"], freeze_ns=self._freeze_ns + self._offset, hold_loopback=held
+        )
+
     def _packed(self, item: containers.Container, names: t.Sequence[str]) -> None:
+        if self._sender is None:
+            return
         for name in [*names, f"{item.name}/criu/{DESCRIPTORS}"]:
-            if self._sender is not None and os.path.exists(os.path.join(self.paths.images, name)):
+            if os.path.exists(os.path.join(self.paths.images, name)):
                 self._sender.file(name)
         self.peer().send("begin_restore", container=item.name)
 
@@ -270,6 +298,8 @@ class SourceFerry(Departure):
 
     def _end_badly(self, error: PodferryError) -> None:
         """Before the commit: the source runs on, first of all."""
+        if self._carrier is not None:
+            self._carrier.stop()
         tail = self._put_back(error)
         if self.link is not None:
             try:
@@ -286,6 +316,10 @@ class SourceFerry(Departure):
             "end", outcome=outcome, phase=self.phases.current, error=error.to_dict() if error else None,
             downtime_ms=downtime, freeze_t=self._freeze_ns, phases=self.phases.entries(), target_phases=target_phases,
             connections_closed=self._closed,
-            bytes={"wire": self.peer().sent if self.link else 0, "files": self._sender.bytes if self._sender else 0},
+            bytes={
+                "wire": self.peer().sent if self.link else 0,
+                "files": self._sender.bytes if self._sender else 0,
+                "store": self._stored,
+            },
             **more,
         )  # fmt: skip

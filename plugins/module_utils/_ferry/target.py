@@ -34,7 +34,7 @@ from .._runtime import container as containers
 from .._runtime import loopback, oci, procfs, quota
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
-from . import deadman, hooks, logs, paths, tls, tree
+from . import deadman, hooks, logs, paths, through, tls, tree
 from .arrival import arm, arrived_mark, give_up
 from .base import BESIDE, Ferry, roster
 from .control import Message, Peer, Server
@@ -108,6 +108,9 @@ class TargetFerry(Ferry):
         """Containers are connected with each other over the pod's loopback."""
         self._listener: socket.socket | None = None
         self._committed = False
+        self._identity = ""
+        """Opens what comes through a store; made here for this run."""
+        self._carrier: through.Carrier | None = None
         self._misfit: RestoreFailed | None = None
         """Why the container that came cannot be restored. No other will come: its claim is used up."""
 
@@ -171,7 +174,7 @@ class TargetFerry(Ferry):
             "prepared", run=self.paths.run, role=self.role, mode=self.mode, namespace=self.namespace, pod=self.pod,
             source_pod=self.config.get("source_pod", self.pod), containers=self.names,
             source_node=self.config.get("source_node", ""), target_node=self.config.get("target_node", ""),
-            context=self.context(),
+            context=self.context(), through=self.config.get("through"),
         )  # fmt: skip
         if self.mode == "restore":
             self._destinations = {str(k): list(v) for k, v in (self.config.get("destinations") or {}).items()}
@@ -179,12 +182,16 @@ class TargetFerry(Ferry):
         if self.mode in FROM_DISK:
             return {"port": 0}
         self.mount_images()
+        answer: dict[str, t.Any] = {}
+        if self.config.get("through"):
+            self._identity, answer["recipient"] = through.new_identity()
+            self._carrier = through.Carrier("get")
         listen = self.config["listen"]
         first, last = (int(port) for port in listen["ports"])
         for port in range(first, last + 1):
             try:
                 self._listener = socket.create_server((str(listen["address"]), port), backlog=4)
-                return {"port": self._listener.getsockname()[1]}
+                return {**answer, "port": self._listener.getsockname()[1]}
             except OSError:
                 continue
         raise NotFound(
@@ -329,8 +336,26 @@ class TargetFerry(Ferry):
                 self._freeze_ns = int(frame["freeze_ns"])
                 self._hold_loopback = bool(frame.get("hold_loopback"))
                 return
+            elif kind == "stored" and self._carrier is not None:
+                self._fetch(self._carrier, str(frame["manifest"]))
+                self._freeze_ns = int(frame["freeze_ns"])
+                self._hold_loopback = bool(frame.get("hold_loopback"))
+                return
             elif kind != "beat":
                 raise InvalidInput(f"the source said {kind!r} in the middle of its data")
+
+    def _fetch(self, carrier: through.Carrier, manifest: str) -> None:
+        """Bring the state from the store into memory, verified."""
+
+        deadline = time.monotonic() + self.deadlines.freeze
+
+        def pulse() -> None:
+            self._look_after_gates()
+            self._breathe(deadline)
+
+        way = self.config["through"]
+        request = {"folder": self.paths.images, "limit": int(self.config["need_bytes"]), "identity": self._identity}
+        carrier.carry({**way, **request, "manifest": manifest}, pulse)
 
     def _run_twin(self) -> None:
         self._restore_all()
@@ -547,6 +572,7 @@ class TargetFerry(Ferry):
             {
                 "cgroup": found.cgroup.path,
                 "id": gate.identifier,
+                "pid": gate.init,
                 "quotas": gate.quotas,
                 "arrived": arrived_mark(gate.config, gate.owner.uid) if engine == "cri-o" else None,
             },
@@ -577,12 +603,14 @@ class TargetFerry(Ferry):
     def _end_badly(self, error: PodferryError) -> None:
         """Give the arrival up, so that nothing of it can ever run, and only then tell the source."""
         error.phase = error.phase or self.phases.current
+        if self._carrier is not None:
+            self._carrier.stop()
         tail = [line for name in self.gates for line in log_tail(self._work(name), criu_restore.RESTORE_LOG)]
         for gate in self.gates.values():
             gate.peer.refuse(gate.request, error)
         given_up = give_up(self.paths, self.record)
         self.phases.leave()
-        self.journal.write("aborted" if given_up else "resumed", error=error.to_dict())
+        self.journal.write("aborted" if given_up else "resumed", error=error.to_dict(), criu_log=tail)
         if given_up and self.link is not None:
             try:
                 self.link.send("failed", error=error.to_dict())

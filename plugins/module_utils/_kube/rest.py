@@ -44,6 +44,11 @@ class RestClient:
     def host(self) -> str:
         return str(self._config.host)
 
+    @property
+    def verifies(self) -> bool:
+        """Whether whoever answers has proved to be the API."""
+        return self.host.lower().startswith("https://") and bool(self._config.verify_ssl)
+
     def request(
         self,
         method: str,
@@ -106,7 +111,8 @@ class RestClient:
                 preload_content=preload,
             )
         except (urllib3.exceptions.HTTPError, OSError) as exc:
-            raise KubeUnavailable(f"{method} {url.split('?')[0]}: {exc}") from exc
+            before = isinstance(exc, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
+            raise KubeUnavailable(f"{method} {url.split('?')[0]}: {exc}", sent=not before) from exc
 
     def _headers(self, content_type: str | None) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": "podferry.live"}

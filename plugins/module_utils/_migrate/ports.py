@@ -102,6 +102,37 @@ OpenSession = Callable[[InventoryHost, str, Callable[[Event], None]], NodeSessio
 
 
 @dataclass(frozen=True)
+class Detour:
+    """A store that the state of the freeze goes through."""
+
+    name: str
+    spec: Callable[[Mapping[str, Any], int], JsonDict] = field(repr=False)
+    """(fields of the manifest, bytes that may come) to how both nodes reach the store."""
+    drop: Callable[[Mapping[str, Any]], None] = field(repr=False)
+    """Take away what went through it, as far as nodes cannot do it themselves. Raises PodferryError."""
+
+
+class Reach(Protocol):
+    """What it takes to talk to nodes."""
+
+    @property
+    def open_session(self) -> OpenSession: ...
+    @property
+    def clock(self) -> Callable[[], float]: ...
+    @property
+    def sleep(self) -> Callable[[float], None]: ...
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Nodes without a cluster."""
+
+    open_session: OpenSession
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
 class Tools:
     """Everything from outside."""
 
@@ -114,6 +145,8 @@ class Tools:
     new_run: Callable[[], str]
     who: str = ""
     """Who asked for it, for those who find the run under way: a user and his machine."""
+    detour: Detour | None = None
+    """None: all goes over the ferries' own connection."""
     turn: Callable[[], Turn] = Alone
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep

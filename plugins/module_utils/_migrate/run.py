@@ -39,6 +39,8 @@ class Run:
         """The target ferry's ``resumed``."""
         self.target_failure: Mapping[str, Any] | None = None
         """The target ferry's ``restore_failed``."""
+        self.through: Mapping[str, Any] | None = None
+        """What this run has put into a store is found by these fields."""
         self.owner_taken = False
         """This run has ordered the deletion of the pod's StatefulSet."""
 

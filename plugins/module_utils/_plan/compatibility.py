@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from .facts import NodeFacts, PodInspection, Version
 from .refusals import Refusal, refuse
@@ -181,6 +182,15 @@ def check_pair(source: NodeFacts, target: NodeFacts, *, source_name: str, target
     if not target.time_namespaces:
         found.append(refuse("time_namespaces", f"The kernel of node {target_name} has no time namespaces."))
     return found
+
+
+def check_age(nodes: Iterable[tuple[str, NodeFacts | None]]) -> list[Refusal]:
+    """What goes through a store is encrypted."""
+    return [
+        refuse("no_age", f"Node {name} does not have age, which encrypts what goes through a store.")
+        for name, facts in nodes
+        if facts is not None and not facts.age
+    ]
 
 
 def check_sockets(inspection: PodInspection, source: NodeFacts, source_name: str) -> list[Refusal]:

@@ -51,6 +51,8 @@ class NodeFacts:
     cpu_model: str = ""
     disk_available: int | None = None
     """Bytes free where files wait that are copied before the freeze."""
+    age: bool = False
+    """Whether it can encrypt what goes through a store."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> NodeFacts:
@@ -76,6 +78,7 @@ class NodeFacts:
             selinux=str(data.get("selinux") or "disabled"),
             runtime_request_timeout_s=None if timeout is None else float(timeout),
             cpu_model=str(data.get("cpu_model") or ""),
+            age=bool(data.get("age")),
             disk_available=None if data.get("disk_available") is None else int(data["disk_available"]),
         )
 

@@ -242,6 +242,10 @@ CATALOGUE: dict[str, Kind] = {
         "CRIU is absent, too old or does not work.",
         "Install CRIU 4.1.1 or later (playbooks/bootstrap.yml) and see 'criu check'.",
     ),
+    "no_age": Kind(
+        "A node lacks age, which encrypts what goes through a store.",
+        "Install the package age on both nodes (playbooks/bootstrap.yml does), or use transfer=stream.",
+    ),
     "runc_old": Kind(
         "runc is absent or too old.", "Install runc 1.2 or later on nodes with cgroup v2 (1.1 does on v1)."
     ),

@@ -91,6 +91,7 @@ def collect(run: Runner, read: Read = read_text, probe: Probe | None = None) -> 
         "engine": installed_engine(),
         "python": list(sys.version_info[:2]),
         "zstd": machine.which("zstd") is not None,
+        "age": machine.which("age") is not None and machine.which("age-keygen") is not None,
         "apparmor_profiles": apparmor_profiles(machine.text("/sys/kernel/security/apparmor/profiles")),
         "selinux": selinux_mode(machine.text("/sys/fs/selinux/enforce")),
         "time_namespaces": bool(machine.text("/proc/self/timens_offsets")),

@@ -40,6 +40,8 @@ class Lab:
 
     name: str
     api_port: int = field(default_factory=free_port)
+    runtime_suite: str = "stable"
+    """Where containerd and runc come from; ``testing`` has those whose CRI makes checkpoints."""
 
     @property
     def state(self) -> Path:
@@ -50,6 +52,11 @@ class Lab:
     def kubeconfig(self) -> Path:
         """Credentials of an administrator of the lab's cluster."""
         return self.state / "kubeconfig"
+
+    @property
+    def pki(self) -> Path:
+        """The authority of the lab's cluster (``ca.crt``), and what it has signed."""
+        return self.state / ("kubernetes" if os.environ.get("PODFERRY_KUBERNETES_BIN_DIR") else "pki")
 
     @property
     def ssh_config(self) -> Path:
@@ -70,6 +77,7 @@ class Lab:
         given = {
             "lab_kubernetes_bin_dir": os.environ.get("PODFERRY_KUBERNETES_BIN_DIR"),
             "lab_crio_bin_dir": os.environ.get("PODFERRY_CRIO_BIN_DIR"),
+            "lab_runtime_suite": self.runtime_suite,
         }
         return self.plays.run("lab", lab_state="up", timeout=900, **{k: v for k, v in given.items() if v}).ok()
 

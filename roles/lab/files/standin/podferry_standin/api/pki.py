@@ -45,7 +45,7 @@ def make(directory: Path, server_addresses: list[str], nodes: dict[str, str]) ->
         _openssl("req", "-x509", *key, "-days", _DAYS, "-subj", "/CN=podferry-lab", *extensions, *files)
     wanted = {
         "apiserver": (
-            "/CN=kube-apiserver",
+            "/O=system:masters/CN=kube-apiserver",
             ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default.svc", *server_addresses],
         ),
         "admin": ("/O=system:masters/CN=podferry-lab-admin", []),

@@ -9,18 +9,12 @@ from typing import Any
 import grpc  # type: ignore[import-untyped, unused-ignore]
 
 from .cri_messages import CLASSES, PACKAGE, new
+from .errors import CriError
+
+__all__ = ["Cri", "CriError"]
 
 _IMAGE_CALLS = {"ListImages", "ImageStatus", "PullImage"}
 _POLL_SECONDS = 0.05
-
-
-class CriError(Exception):
-    """A refused or failed call: gRPC code name and the runtime's words."""
-
-    def __init__(self, call: str, code: str, message: str) -> None:
-        super().__init__(f"{call}: {message}")
-        self.code = code
-        self.message = message
 
 
 class Cri:
@@ -121,6 +115,12 @@ class Cri:
         return self.call(
             "ExecSync", new("ExecSyncRequest", container_id=container, cmd=command, timeout=timeout), extra=timeout
         )
+
+    def checkpoint(self, container: str, location: str, timeout: int) -> None:
+        """CheckpointContainer. As in the kubelet, a timeout (seconds) counts only when it is longer than the usual deadline."""
+        seconds = max(timeout, int(self._timeout))
+        request = new("CheckpointContainerRequest", container_id=container, location=location, timeout=seconds)
+        self.call("CheckpointContainer", request, extra=seconds - self._timeout)
 
     def exec_url(
         self, container: str, command: list[str], *, tty: bool, stdin: bool, stdout: bool, stderr: bool

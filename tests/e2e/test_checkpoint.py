@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints as things: taken while the pod runs on, stored, and restored as often as one likes, on any node."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint import buckets
+from e2e.conftest import Traces
+from e2e.support import ticks, workloads
+from e2e.support.cluster import Cluster, until
+from e2e.support.lab import Lab, free_port
+from e2e.support.plays import PlayResult, Plays
+from e2e.support.servers import reachable, server
+
+SHARED = {"kind": "path", "path": "/srv/shared/checkpoints"}
+KINDS = ("path", "registry", "s3")
+Stores = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def stores(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    """One store of each kind that both nodes and the controller reach: a shared mount, Debian's registry, an S3 server."""
+    folder = tmp_path_factory.mktemp("stores")
+    ports = free_port(), free_port()
+    config = {
+        "version": "0.1",
+        "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}, "delete": {"enabled": True}},
+        "http": {"addr": f"127.0.0.1:{ports[0]}"},
+    }
+    (folder / "registry.yml").write_text(yaml.safe_dump(config))
+    bucket = {
+        "kind": "s3",
+        "bucket": "checkpoints",
+        "endpoint": f"http://localhost:{ports[1]}",
+        "region": "us-east-1",
+        "access_key": "tests",
+        "secret_key": "tests",
+    }
+    moto = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(ports[1])]
+    with (
+        server(["docker-registry", "serve", str(folder / "registry.yml")], ports[0], folder / "registry.log"),
+        server(moto, ports[1], folder / "s3.log"),
+        reachable(lab, ports[0]),
+        reachable(lab, ports[1]),
+    ):
+        buckets.connect(bucket).create_bucket(Bucket="checkpoints")
+        registry = {"kind": "registry", "url": f"http://localhost:{ports[0]}", "repository": "podferry"}
+        yield {"path": SHARED, "registry": registry, "s3": bucket}
+
+
+def take(plays: Plays, stores: Stores, store: str, **more: Any) -> PlayResult:
+    return plays.run("checkpoint", podferry_stores=stores, store=store, **more)
+
+
+def restore(plays: Plays, stores: Stores, store: str, **more: Any) -> PlayResult:
+    return plays.run("restore", podferry_stores=stores, store=store, **more)
+
+
+def restored(cluster: Cluster, checkpoint: str = "") -> list[str]:
+    """Pods that came back from a checkpoint, which are removed at the end like those that the test made."""
+    found = []
+    for pod in cluster.pods():
+        origin = pod["metadata"].get("annotations", {}).get("podferry.live/restored-from", "")
+        if origin and checkpoint in ("", origin):
+            found.append(pod["metadata"]["name"])
+            if found[-1] not in cluster.created:
+                cluster.created.append(found[-1])
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_comes_back_three_times_on_another_node(
+    plays: Plays, cluster: Cluster, traces: Traces, stores: Stores, kind: str
+) -> None:
+    source = cluster.create(workloads.counter(cluster.name("kept"), "node-a"))
+    take(plays, stores, kind, pod=source).ok()
+    at = len(ticks.parse(cluster.logs(source)))
+    until("the source goes on", lambda: len(ticks.parse(cluster.logs(source))) > at + 20, 10)
+    ticks.assert_unbroken(cluster.logs(source))
+    restore(plays, stores, kind, pod=source, target="node-b", copies=3).ok()
+    copies = restored(cluster)
+    assert len(copies) == 3
+    parted = set()
+    mine = {tick.number: tick.realtime for tick in ticks.parse(cluster.logs(source))}
+    for copy in copies:
+        assert cluster.node(copy) == "node-b"
+        annotations = (cluster.get(copy) or {})["metadata"].get("annotations", {})
+        assert "podferry.live/arrival" not in annotations
+        first = len(ticks.parse(cluster.logs(copy)))
+        until(f"{copy} goes on", lambda name=copy, seen=first: len(ticks.parse(cluster.logs(name))) > seen + 20, 20)
+        theirs = ticks.assert_unbroken(cluster.logs(copy))
+        parted.add(min(tick.number for tick in theirs if mine.get(tick.number) != tick.realtime))
+    assert len(parted) == 1, "all copies go on from the same instruction"
+    for name in (*copies, source):
+        cluster.delete(name)
+    traces.assert_none()
+
+
+@pytest.mark.parametrize(("kind", "name"), [("path", "new"), ("registry", "keep"), ("s3", "new")])
+def test_a_pod_moves_through_a_store(
+    plays: Plays, cluster: Cluster, traces: Traces, lab: Lab, stores: Stores, kind: str, name: str
+) -> None:
+    source = cluster.create(workloads.counter(cluster.name("detour"), "node-a"))
+    result = plays.migrate(source, "node-b", name=name, podferry_stores=stores, transfer=kind).ok()
+    assert result.report["bytes"]["store"] > 1 << 20
+    moved = source if name == "keep" else cluster.moved(source)
+    assert cluster.node(moved) == "node-b"
+    first = len(ticks.parse(cluster.logs(moved)))
+    until("it goes on", lambda: len(ticks.parse(cluster.logs(moved))) > first + 10, 20)
+    ticks.assert_unbroken(cluster.logs(moved))
+    left = lab.ssh("node-b", "find", SHARED["path"], "-path", f"*{source}*", "-type", "f", check=False).stdout
+    assert left.strip() == ""
+    cluster.delete(moved)
+    traces.assert_none()
+
+
+def test_a_store_that_is_full_leaves_the_source_running(
+    plays: Plays, cluster: Cluster, traces: Traces, lab: Lab
+) -> None:
+    source = cluster.create(workloads.counter(cluster.name("detour"), "node-a"))
+    full = "/run/full-store"
+    lab.ssh("node-a", f"mkdir -p {full} && mount -t tmpfs -o size=256k,mode=0700 tmpfs {full}")
+    try:
+        result = plays.migrate(
+            source, "node-b", podferry_stores={"full": {"kind": "path", "path": full}}, transfer="full"
+        )
+    finally:
+        lab.ssh("node-a", f"umount {full} && rmdir {full}")
+    assert result.report["outcome"] == "undone"
+    assert "space" in result.report["error"]["message"].lower()
+    first = len(ticks.parse(cluster.logs(source)))
+    until("it goes on", lambda: len(ticks.parse(cluster.logs(source))) > first + 10, 20)
+    ticks.assert_unbroken(cluster.logs(source))
+    cluster.delete(source)
+    traces.assert_none()
