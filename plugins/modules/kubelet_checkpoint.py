@@ -15,8 +15,8 @@ description:
   - Run it on the node that the pod is on, as root. The archive never leaves that node.
   - With O(via=api) the controller asks the API server, whose node proxy asks the kubelet; credentials stay on the controller. They need the
     right to use the whole kubelet API (C(create) on C(nodes/proxy)), which is as good as root on the node.
-  - With O(via=kubelet) the node asks its own kubelet. The credentials are on the node for the time of the call, in memory; they need no more
-    than C(create) on C(nodes/checkpoint), which can be limited to one node.
+  - With O(via=kubelet) the node asks its own kubelet. The credentials are on the node for the time of the call, in memory if Ansible is set to
+    C(pipelining), else in its temporary folder; they need no more than C(create) on C(nodes/checkpoint), which can be limited to one node.
   - The container runtime must have the call. Which ones have it is in C(docs/kubelet-checkpoint.md).
 extends_documentation_fragment:
   - podferry.live._attributes
@@ -202,8 +202,9 @@ container:
 type:
   description:
     - What is wrong, to decide by. The message and RV(remedy) are for people.
-    - V(unreachable), V(busy), V(untrusted), V(unauthorized), V(forbidden), V(pod_elsewhere), V(pod_not_found), V(container_not_found), V(container_not_running),
-      V(node_not_found), V(endpoint_missing), V(method_not_allowed), V(unimplemented), V(disabled), V(criu_unusable), V(invalid_input), V(kubernetes). Nothing was done.
+    - V(unreachable), V(busy), V(untrusted), V(unauthorized), V(forbidden), V(pod_elsewhere), V(pod_not_found), V(container_not_found),
+      V(container_not_running), V(node_not_found), V(endpoint_missing), V(method_not_allowed), V(unimplemented), V(disabled),
+      V(criu_unusable), V(invalid_input), V(kubernetes). Nothing was done.
     - V(dump_failed), V(deadline). It was tried, and the container runs on.
     - V(outcome_unknown), V(runtime_unavailable), V(bad_answer). It may have been made.
     - V(bad_archive). It was made, and RV(path) is not what it should be.
@@ -216,7 +217,6 @@ remedy:
   type: str
 """
 
-import os
 import time
 import typing as t
 
@@ -238,7 +238,7 @@ def pem(value: str | None, option: str) -> str:
     if not value or "-----BEGIN" in value:
         return value or ""
     try:
-        with open(os.path.expanduser(value), encoding="utf-8") as stream:
+        with open(value, encoding="utf-8") as stream:
             return stream.read()
     except (OSError, ValueError) as error:
         # Never the value: somebody may have given a key in another form.

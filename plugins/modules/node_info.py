@@ -22,6 +22,17 @@ options:
       - Also list the containers that run on the node, with which runtime they were created, and the migrations under way.
     type: bool
     default: false
+  abilities:
+    description:
+      - Also find out what a checkpoint through the kubelet depends on, and which optional features CRIU and the kernel have.
+        Starts the programs of the kubelet and of CRIU several times.
+    type: bool
+    default: false
+  engine:
+    description:
+      - For RV(abilities), look at this container runtime instead of at the one that the kubelet uses.
+    type: str
+    choices: [containerd, crio]
 requirements:
   - root on the node, for C(criu check) and for what F(/proc) shows of the runtime's own environment
 seealso:
@@ -129,6 +140,37 @@ containers:
     podferry:
       description: Whether it was created by the handler C(podferry).
       type: bool
+abilities:
+  description: What the node could do beyond a plain migration. What cannot be told is null, false or empty.
+  returned: when O(abilities=true)
+  type: dict
+  contains:
+    installed:
+      description: Where systemd services would find the programs C(containerd), C(crio), C(runc), C(crun) and C(kubelet), null if nowhere.
+      type: dict
+    runtime:
+      description: >-
+        The running container runtime: its version, whether its CRI answers and has a checkpoint call, whether that is enabled, and
+        the options about checkpoints that this version knows, with their effective values.
+      type: dict
+      sample:
+        engine: crio
+        version: 1.36.3
+        answers: true
+        restart_safe: true
+        checkpoint_call: true
+        checkpoint: true
+        settings: {enable_criu_support: true}
+    kubelet:
+      description: >-
+        The running kubelet's version, its folder for drop-ins, whether its feature gate C(ContainerCheckpoint) is on, and whether it would
+        be without the drop-in of role C(kubelet).
+      type: dict
+      sample: {version: 1.36.2, config_dir: /etc/kubernetes/kubelet.conf.d, checkpoint: true, checkpoint_elsewhere: true}
+    criu:
+      description: What C(criu check --feature) says of optional features.
+      type: dict
+      sample: {mem_dirty_track: true, pagemap_scan: true, uffd: true, uffd-noncoop: true}
 runs:
   description: Migrations that have a state on the node. They are under way, or ended in a crash and the next run removes them.
   returned: when O(containers=true)
@@ -142,13 +184,21 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._node import abilities
 from ..module_utils._runtime import cri, facts, process, running
 
 RUNS = "/run/podferry/runs"
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={"containers": {"type": "bool", "default": False}}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={
+            "containers": {"type": "bool", "default": False},
+            "abilities": {"type": "bool", "default": False},
+            "engine": {"type": "str", "choices": ["containerd", "crio"]},
+        },
+        supports_check_mode=True,
+    )
     found = facts.collect(process.run)
     result: dict[str, t.Any] = {"changed": False, "facts": found}
     if module.params["containers"]:
@@ -158,6 +208,9 @@ def main() -> None:
             {"id": container.id, "pid": container.pid, "podferry": _is_ours(container.program)} for container in listed
         ]
         result["runs"] = [os.path.basename(path) for path in sorted(glob.glob(f"{RUNS}/*"))]
+    if module.params["abilities"]:
+        machine = facts.Probe(process.run)
+        result["abilities"] = abilities.collect(machine, module.params["engine"] or "", found["criu"]["path"])
     module.exit_json(**result)
 
 

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint import buckets
 from e2e.conftest import Traces
@@ -17,6 +21,7 @@ from e2e.support.cluster import Cluster, until
 from e2e.support.lab import Lab, free_port
 from e2e.support.plays import PlayResult, Plays
 from e2e.support.servers import reachable, server
+from e2e.test_containers import CLIENT, SERVER, numbers, python, wait_for_more, whole
 
 SHARED = {"kind": "path", "path": "/srv/shared/checkpoints"}
 KINDS = ("path", "registry", "s3")
@@ -139,3 +144,63 @@ def test_a_store_that_is_full_leaves_the_source_running(
     ticks.assert_unbroken(cluster.logs(source))
     cluster.delete(source)
     traces.assert_none()
+
+
+def pair(cluster: Cluster) -> str:
+    """Two containers that talk over the pod's loopback; returns the pod's name."""
+    pod = workloads.pod(cluster.name("pair"), "node-a", "counter")
+    pod["spec"]["containers"] = [python("server", SERVER), python("client", CLIENT)]
+    name = cluster.create(pod)
+    until("they talk", lambda: len(numbers(cluster.logs(name, "client"), "asked")) > 5, 20)
+    return name
+
+
+def test_two_containers_come_back_from_an_encrypted_signed_incremental_one(
+    plays: Plays, cluster: Cluster, traces: Traces, stores: Stores
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    keys = {
+        "podferry_signing_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+        "podferry_verify_key": public(key),
+    }
+    made = subprocess.run(["age-keygen"], capture_output=True, text=True, check=True)
+    recipient = made.stderr.split()[-1]
+    secret = {"podferry_identity": made.stdout}
+    source = pair(cluster)
+    for _ in range(2):
+        take(plays, stores, "path", pod=source, recipient=recipient, **keys, **secret).ok()
+    stranger = {"podferry_verify_key": public(Ed25519PrivateKey.generate())}
+    restore(plays, stores, "path", pod=source, target="node-b", **stranger, **secret).refused("none of the keys")
+    restore(plays, stores, "path", pod=source, target="node-b", **keys).refused("encrypted")
+    restore(plays, stores, "path", pod=source, target="node-b", **keys, **secret).ok()
+    (copy,) = restored(cluster)
+    wait_for_more(cluster, copy, "client", "asked", 10)
+    for container, word in (("client", "asked"), ("server", "served")):
+        log = cluster.logs(copy, container)
+        whole(log, word, 10)
+        assert log.count("start") == 1
+    for name in (copy, source):
+        cluster.delete(name)
+    traces.assert_none()
+
+
+def public(key: Ed25519PrivateKey) -> str:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def test_a_timer_comes_and_goes(plays: Plays, lab: Lab) -> None:
+    def timer(schedule: str) -> PlayResult:
+        return plays.run("checkpoint", pod="redis-0", namespace="prod", schedule=schedule, timer_host="node-a").ok()
+
+    assert timer("hourly").changed > 0
+    assert timer("hourly").changed == 0
+    assert lab.ssh("node-a", "systemctl", "is-active", "podferry-checkpoint-redis-0.timer").stdout.strip() == "active"
+    variables = json.loads(lab.ssh("node-a", "cat", "/etc/systemd/system/podferry-checkpoint-redis-0.json").stdout)
+    assert variables == {"pod": "redis-0", "namespace": "prod"}
+    command = lab.ssh("node-a", "systemctl", "show", "-P", "ExecStart", "podferry-checkpoint-redis-0.service").stdout
+    assert "playbooks/checkpoint.yml" in command
+    plays.run("checkpoint", pod="x", schedule="never ever").refused("never ever")
+    assert timer("absent").changed > 0
+    assert timer("absent").changed == 0
+    left = lab.ssh("node-a", "ls /etc/systemd/system").stdout
+    assert "podferry-checkpoint" not in left

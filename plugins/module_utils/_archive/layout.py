@@ -20,6 +20,7 @@ from .tarstream import FILE, SYMLINK, Bytes
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _MOST_JSON = 4 << 20
 _MOST_LAYERS = 128
+_MOST_TEXT = 4096
 _INDEXES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -205,7 +206,7 @@ def _image(form: str, annotations: t.Any, config: t.Any, layers: list[Blob], man
     notes = annotations if isinstance(annotations, dict) else {}
     return Image(
         form,
-        {str(key): str(value) for key, value in notes.items()},
+        {_clean(key): _clean(value) for key, value in notes.items()},
         _mapping(config),
         tuple(layers),
         manifest.digest if manifest is not None else "",
@@ -250,6 +251,11 @@ def diff_ids(image: Image) -> list[str]:
     """Digests of the layers as they are unpacked, as the image's configuration has them."""
     rootfs = image.config.get("rootfs")
     return [str(item) for item in _list(rootfs, "diff_ids")] if isinstance(rootfs, dict) else []
+
+
+def _clean(value: t.Any) -> str:
+    """Text that every encoding takes."""
+    return str(value)[:_MOST_TEXT].encode("utf-8", "replace").decode("utf-8")
 
 
 def _json(data: bytes) -> t.Any:

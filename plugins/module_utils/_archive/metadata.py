@@ -77,13 +77,13 @@ class Spec:
     def annotations(self) -> dict[str, str]:
         """All of them, as text."""
         notes = self.value.get("annotations")
-        return {str(key): text(value) for key, value in notes.items()} if isinstance(notes, dict) else {}
+        return {text(key): text(value) for key, value in notes.items()} if isinstance(notes, dict) else {}
 
     def environment(self) -> dict[str, str]:
         """The environment that the container was started with."""
         process = self.value.get("process")
         words = process.get("env") if isinstance(process, dict) else None
-        pairs = [str(word).partition("=") for word in words] if isinstance(words, list) else []
+        pairs = [_clean(word).partition("=") for word in words] if isinstance(words, list) else []
         return {name: value for name, _equals, value in pairs}
 
     def mounts(self) -> list[dict[str, t.Any]]:
@@ -107,8 +107,15 @@ class Spec:
 
 
 def text(value: t.Any) -> str:
-    """A value as text of bounded length; what is no text, number or truth value becomes empty."""
-    return str(value)[:_MOST_TEXT] if isinstance(value, (str, int, float)) else ""
+    """A value as text of bounded length that every encoding takes; what is no text, number or truth value becomes empty."""
+    if not isinstance(value, (str, int, float)):
+        return ""
+    return str(value)[:_MOST_TEXT].encode("utf-8", "replace").decode("utf-8")
+
+
+def _clean(word: t.Any) -> str:
+    """Text of any length."""
+    return word.encode("utf-8", "replace").decode("utf-8") if isinstance(word, str) else text(word)
 
 
 def describe(config: t.Any, spec: Spec) -> Description:

@@ -258,6 +258,13 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+def _fits(word: str) -> bool:
+    try:
+        return "\0" not in word and len(word.encode("utf-8", "surrogateescape")) <= 255
+    except UnicodeEncodeError:  # half of a character, out of JSON
+        return False
+
+
 def checked_name(name: str) -> str:
     """An entry's name in its one form: relative, without ``.`` and without a slash at its end; empty for the root.
 
@@ -268,6 +275,6 @@ def checked_name(name: str) -> str:
     words = [word for word in name.split("/") if word not in ("", ".")]
     if ".." in words:
         raise UnsafeArchive(f"the archive has the name {name!r}, which leads out of it", NOT_TRUSTED)
-    if any(len(word.encode("utf-8", "surrogateescape")) > 255 for word in words):
+    if not all(_fits(word) for word in words):
         raise UnsafeArchive("the archive has a name that no file system takes", NOT_TRUSTED)
     return "/".join(words)

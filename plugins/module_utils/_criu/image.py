@@ -83,7 +83,9 @@ class Message:
     def data(self, field: int) -> bytes | None:
         """The bytes of a string, of bytes or of an inner message; None without one."""
         found = [value for number, _wire, value in self.fields if number == field and isinstance(value, bytes)]
-        return found[-1] if found else None
+        if len(found) > 1:  # CRIU would put the parts together: what it reads and what we read must be the same
+            raise InvalidInput("a message of CRIU's says something twice")
+        return found[0] if found else None
 
     def set(self, field: int, value: int | bytes) -> None:
         """Give a field this one value, where it was or at the end."""

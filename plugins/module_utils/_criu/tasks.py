@@ -32,6 +32,7 @@ _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPV6", 136: "UDPLITE"}
 _ARCHITECTURES = {1: "x86_64", 2: "arm", 3: "aarch64", 4: "ppc64", 5: "s390", 6: "mips", 7: "loongarch64", 8: "riscv64"}
 # file_entry: which field holds what kind of file.
 _REG, _INET, _UNIX, _FIFO, _PIPE, _NETLINK, _PACKET = 3, 4, 16, 17, 18, 7, 6
+_FILTER, _TSYNC = 2, 1  # SECCOMP_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC
 _SMALL = ("pstree.img", "files.img", "inventory.img", "seccomp.img")
 _BY_TASK = ("core-", "ids-", "fdinfo-", "fs-", "mm-", "creds-", "mountpoints-", "utsns-")
 
@@ -129,21 +130,35 @@ def rights(images: Images) -> list[Rights]:
     """
     found = []
     for entry in map(Message, _entries(images, "pstree.img")):
-        leader = _first(images, f"core-{entry.number(1)}.img")
-        # Zombies have neither memory nor rights.
-        state = _STATES.get((leader.inner(3) or Message(b"")).number(1), "")
-        for pid in {entry.number(1), *entry.numbers(5)} if state != "zombie" and state != "dead" else ():
-            thread = _first(images, f"core-{pid}.img").inner(5)
+        pid = entry.number(1)
+        leader = _first(images, f"core-{pid}.img")
+        task = leader.inner(3) or Message(b"")
+        if _STATES.get(task.number(1), "") in ("zombie", "dead"):
+            continue  # they have neither memory nor rights
+        of_all = _filter_of_all(images, leader, task)
+        for tid in sorted({pid, *entry.numbers(5)}):
+            thread = _first(images, f"core-{tid}.img").inner(5)
             creds = thread.inner(10) if thread is not None else None
-            if creds is None and f"creds-{pid}.img" in images:
-                creds = _first(images, f"creds-{pid}.img")
+            if creds is None and f"creds-{tid}.img" in images:
+                creds = _first(images, f"creds-{tid}.img")
             if thread is None or creds is None:
-                raise InvalidInput(f"the dump does not say what thread {pid} may do")
-            task = leader.inner(3) or Message(b"")
-            mode = thread.number(11, task.number(11))
+                raise InvalidInput(f"the dump does not say what thread {tid} may do")
             sets = [creds.numbers(field) for field in (9, 10, 11, 12, 19)]
-            found.append(Rights(pid, creds.number(1), _bits(sets), mode != 0, creds.number(18) != 0))
+            filtered = of_all or thread.number(11) != 0
+            found.append(Rights(tid, creds.number(1), _bits(sets), filtered, creds.number(18) != 0))
     return found
+
+
+def _filter_of_all(images: Images, leader: Message, task: Message) -> bool:
+    """Whether a process' seccomp filter is set for all its threads at once: CRIU notes it with the leader only then."""
+    if task.number(11):  # as old images have it
+        return True
+    thread = leader.inner(5) or Message(b"")
+    if thread.number(11) != _FILTER or "seccomp.img" not in images:
+        return False
+    filters = _first(images, "seccomp.img").inners(1)
+    place = thread.number(12)
+    return place < len(filters) and bool(filters[place].number(3) & _TSYNC)
 
 
 def statistics(content: bytes) -> dict[str, int]:

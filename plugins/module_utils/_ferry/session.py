@@ -21,6 +21,7 @@ from .._common.digest import engine_digest
 from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
 from .._runtime import images, inspect, process
 from .._runtime.facts import collect
+from .._store import operations
 from . import lifecycle, paths, stored, units
 from .control import Client
 from .record import Record
@@ -220,6 +221,10 @@ def _undo_arm(session: Session, arguments: Arguments) -> t.Any:
     return attached.ask({"op": "arm"})
 
 
+def _of_store(operation: t.Callable[[Arguments], t.Any]) -> Operation:
+    return lambda session, arguments: operation(arguments)
+
+
 def _restore_start(session: Session, arguments: Arguments) -> t.Any:
     place = _run(arguments)
     request = stored.restore_request(place, arguments)
@@ -253,8 +258,7 @@ OPERATIONS: dict[str, Operation] = {
     "thaw": lambda session, arguments: lifecycle.thaw_source(_run(arguments), arguments),
     "settle": lambda session, arguments: lifecycle.settle(_run(arguments), arguments),
     "checkpoint_save": lambda session, arguments: stored.save(_run(arguments), arguments),
-    "store_publish": lambda session, arguments: stored.publish(arguments),
-    "store_entries": lambda session, arguments: stored.entries(arguments),
+    **{name: _of_store(operation) for name, operation in operations.OPERATIONS.items()},
     "archive_adopt": lambda session, arguments: stored.adopt(_run(arguments), arguments, session.runner),
     "restore_load": lambda session, arguments: stored.load(_run(arguments), arguments, session.runner),
     "restore_start": _restore_start,

@@ -17,7 +17,7 @@ from .._criu.dump import DESCRIPTORS
 from .._runtime import container as containers
 from .._runtime import oci
 from .._runtime.process import Runner
-from . import deadman, logs, through, tls
+from . import deadman, logs, said, through, tls
 from .base import BESIDE
 from .control import Message, Peer, Server
 from .departure import Departure
@@ -283,9 +283,9 @@ class SourceFerry(Departure):
 
     def _finished(self, state: str, answer: Message, ready: Message) -> None:
         self.phases.leave()
-        downtime = answer.get("downtime_ms")
+        downtime = said.milliseconds(answer.get("downtime_ms"))
         self.journal.write(state, downtime_ms=downtime)
-        self._say_end("committed" if state == "copied" else state, None, downtime, ready.get("phases"))
+        self._say_end("committed" if state == "copied" else state, None, downtime, said.phases(ready.get("phases")))
 
     def _doubt(self, error: PodferryError) -> None:
         """The go is out and no answer came: only the target's record knows. Stay frozen."""

@@ -18,7 +18,7 @@ from .._runtime.process import Runner
 from .._store import node
 from .._store.manifest import canonical, parse
 from . import lifecycle, paths
-from .base import mount_images
+from .base import mount_images, roster
 from .checkpoint import POD, STATE
 from .journal import Journal
 
@@ -56,18 +56,6 @@ def _gather(place: paths.RunPaths) -> None:
         os.makedirs(there, mode=0o700, exist_ok=True)
         for name in names:
             shutil.move(os.path.join(folder, name), os.path.join(there, name))
-
-
-def publish(arguments: Arguments) -> dict[str, t.Any]:
-    """Make a stored checkpoint visible."""
-    node.publish(arguments["store"], str(arguments["manifest"]).encode(), str(arguments.get("signature") or ""))
-    return {}
-
-
-def entries(arguments: Arguments) -> dict[str, t.Any]:
-    """The complete checkpoints of a store, oldest first."""
-    found = node.entries(arguments["store"], str(arguments.get("namespace") or ""), str(arguments.get("pod") or ""))
-    return {"entries": [{"manifest": raw.decode(), "signature": signature} for _manifest, signature, raw in found]}
 
 
 def adopt(place: paths.RunPaths, arguments: Arguments, runner: Runner) -> dict[str, t.Any]:
@@ -134,7 +122,7 @@ def read_object(place: paths.RunPaths, name: str) -> dict[str, t.Any]:
     """
     try:
         data = read_json(os.path.join(place.images, name))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidInput(f"the checkpoint has no {name} that can be read") from error
     if not isinstance(data, dict):
         raise InvalidInput(f"the checkpoint's {name} is not an object")
@@ -152,8 +140,8 @@ def restore_request(place: paths.RunPaths, arguments: Arguments) -> dict[str, t.
         destinations = {
             paths.valid_name(name): [str(item) for item in found] for name, found in state["destinations"].items()
         }
-        roster = dict(state["roster"])
-    except (KeyError, TypeError, AttributeError) as error:
+        containers = roster(dict(state["roster"]))  # and nothing else that stands there
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InvalidInput(f"the checkpoint's {STATE} is not of its form: {error}") from error
     if not names or any(not os.path.isdir(place.criu(name)) for name in names):
         raise InvalidInput("the checkpoint does not hold a dump of each of its containers")
@@ -166,5 +154,5 @@ def restore_request(place: paths.RunPaths, arguments: Arguments) -> dict[str, t.
         "op": "ferry_start", "run": place.run, "role": "target", "mode": "restore",
         "namespace": paths.valid_name(arguments["namespace"]), "pod": paths.valid_name(arguments["pod"]),
         "containers": names, "destinations": destinations, "hold_loopback": bool(state.get("hold_loopback")),
-        "staging": place.images, "deadlines": arguments.get("deadlines") or {}, "context": arguments.get("context") or {}, **roster,
+        "staging": place.images, "deadlines": arguments.get("deadlines") or {}, "context": arguments.get("context") or {}, **containers,
     }  # fmt: skip

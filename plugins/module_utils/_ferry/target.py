@@ -27,6 +27,7 @@ from .._common.errors import (
 )  # fmt: skip
 from .._common.files import read_text, write_json
 from .._criu import restore as criu_restore
+from .._criu import rights
 from .._criu.dump import log_tail
 from .._criu.hold import Hold, can_hold
 from .._criu.log import explain
@@ -34,7 +35,7 @@ from .._runtime import container as containers
 from .._runtime import loopback, oci, procfs, quota
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
-from . import deadman, hooks, logs, paths, through, tls, tree
+from . import deadman, hooks, logs, paths, said, through, tls, tree
 from .arrival import arm, arrived_mark, give_up
 from .base import BESIDE, Ferry, roster
 from .control import Message, Peer, Server
@@ -238,7 +239,7 @@ class TargetFerry(Ferry):
         hello = self._next(self.deadlines.silence)
         if hello["m"] != "hello" or hello.get("run") != self.paths.run or hello.get("mode") != self.mode:
             raise InvalidInput("the ferry that connected belongs to another run")
-        self._destinations = {str(item["name"]): list(item["destinations"]) for item in hello["containers"]}
+        self._destinations = said.destinations(hello)
         if sorted(self._destinations) != sorted(self.names):
             raise InvalidInput("the source's containers are not those that were announced")
         self.peer().send("hello", holds_loopback=loopback.possible())
@@ -332,14 +333,14 @@ class TargetFerry(Ferry):
                 receiver.close()
                 self._begin_early(str(frame.get("container")))
             elif kind == "manifest":
-                receiver.verify(frame["files"])
-                self._freeze_ns = int(frame["freeze_ns"])
-                self._hold_loopback = bool(frame.get("hold_loopback"))
+                sent = said.manifest(frame)
+                receiver.verify(sent.files)
+                self._freeze_ns, self._hold_loopback = sent.freeze_ns, sent.hold_loopback
                 return
             elif kind == "stored" and self._carrier is not None:
-                self._fetch(self._carrier, str(frame["manifest"]))
-                self._freeze_ns = int(frame["freeze_ns"])
-                self._hold_loopback = bool(frame.get("hold_loopback"))
+                kept = said.stored(frame)
+                self._fetch(self._carrier, kept.manifest)
+                self._freeze_ns, self._hold_loopback = kept.freeze_ns, kept.hold_loopback
                 return
             elif kind != "beat":
                 raise InvalidInput(f"the source said {kind!r} in the middle of its data")
@@ -465,11 +466,14 @@ class TargetFerry(Ferry):
         What turns out to differ from the manifest later is thrown away with the container.
         """
         folder = self._folder(name)
+        images = os.path.join(folder, "criu")
+        if self.mode == "restore":  # else it comes straight from the container that it was
+            rights.check(images, name, gate.config)
         layout = self._layout(pulse)
         if name == self.names[0]:
             layout.volumes(gate.config, gate.owner.uid)
         layout.container(name, gate.bundle, gate.config, gate.owner.uid)
-        images, work = os.path.join(folder, "criu"), self._work(name)
+        work = self._work(name)
         os.makedirs(work, mode=0o700, exist_ok=True)
         criu_restore.write_arrival(images, self.paths.directory, name, gate.identifier)
         os.makedirs(paths.claim(gate.identifier), mode=0o700, exist_ok=True)

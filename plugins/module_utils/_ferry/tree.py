@@ -347,7 +347,7 @@ def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         return
     elif member.isfifo():
         os.mkfifo(path)
-    elif member.isreg():
+    elif member.isreg() and not member.issparse():  # tarfile's own holes: a file of any size from an archive of none
         source = tar.extractfile(member)
         with open(path, "xb") as sink:
             if source is not None:
@@ -359,7 +359,7 @@ def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         return
     os.chmod(path, member.mode)
     for name, value in notes.items():
-        if name.startswith(XATTR):
+        if name.startswith(XATTR) and not name[len(XATTR) :].startswith(SKIPPED_XATTRS):
             os.setxattr(path, name[len(XATTR) :], value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
     os.utime(path, (member.mtime, member.mtime))
 

@@ -191,7 +191,8 @@ class Runtime:
         self.path = running.path
         """PATH of the service: where it, the shim and runc look for programs."""
         first = running.argv[0] if running.argv else engine
-        self._program = first if os.path.isabs(first) else machine.which(engine, running.path) or engine
+        self.program = first if os.path.isabs(first) else machine.which(engine, running.path) or engine
+        """The runtime's own program."""
 
     @classmethod
     def detect(cls, machine: Probe, running_kubelet: service.Service | None) -> Runtime | None:
@@ -217,13 +218,13 @@ class Runtime:
         :raises PodferryError: the runtime does not accept them, or prints what we cannot read.
         """
         if self.engine == "containerd":
-            return containerd_config(self._machine, self._program, self.config_path)
-        on_disk = self._machine.run(self._program, "config")
+            return containerd_config(self._machine, self.program, self.config_path)
+        on_disk = self._machine.run(self.program, "config")
         if on_disk.code != 0:
             reason = on_disk.stderr.strip()[-300:]
             raise PodferryError(f"`crio config` failed: {reason}", "Repair CRI-O's configuration.")
         next_start = cri.parse_crio(on_disk.stdout)
-        live = self._machine.run(self._program, "status", "config")
+        live = self._machine.run(self.program, "status", "config")
         if live.code != 0:
             return next_start
         # The live one has the value of every default; what is on disk decides about our handler.
@@ -232,10 +233,21 @@ class Runtime:
     def answers(self) -> bool:
         """Whether its CRI serves calls."""
         if self.engine == "crio":
-            return self._machine.run(self._program, "status", "info").code == 0
-        ctr = os.path.join(os.path.dirname(self._program), "ctr")
+            return self._machine.run(self.program, "status", "info").code == 0
+        ctr = os.path.join(os.path.dirname(self.program), "ctr")
         plugins = self._machine.run(ctr, "--address", self._socket(), "plugins", "ls")
         return plugins.code == 0 and cri_plugin_ok(plugins.stdout)
+
+    def version(self) -> versions.Version | None:
+        """Return what the program says its version is."""
+        output = self._machine.run(self.program, "--version").stdout
+        return (versions.containerd if self.engine == "containerd" else versions.crio)(output)
+
+    def restart_safe(self) -> bool:
+        """Whether containers live through a restart of the service."""
+        kill_mode = self._machine.run("systemctl", "show", "--property=KillMode", self.engine).stdout.strip()
+        # Anything else ends the shims, and so the containers, with the service.
+        return kill_mode == "KillMode=process"
 
     def _socket(self) -> str:
         return self._service.option("--address", "-a") or _CONTAINERD_SOCKET
@@ -243,13 +255,10 @@ class Runtime:
     def facts(self) -> dict[str, t.Any]:
         """Return the part ``runtime`` of the node's facts."""
         found = dict(_NO_RUNTIME, engine=self.engine, path=self.path, config=self.config_path, error=None)
-        output = self._machine.run(self._program, "--version").stdout
-        version = (versions.containerd if self.engine == "containerd" else versions.crio)(output)
+        version = self.version()
         found["version"] = versions.dotted(version) if version else None
         found["answers"] = self.answers()
-        kill_mode = self._machine.run("systemctl", "show", "--property=KillMode", self.engine).stdout.strip()
-        # Anything else ends the shims, and so the containers, with the service.
-        found["restart_safe"] = kill_mode == "KillMode=process"
+        found["restart_safe"] = self.restart_safe()
         try:
             config = self.config()
             default = config.default

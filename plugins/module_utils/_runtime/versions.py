@@ -40,6 +40,11 @@ def crio(text: str) -> Version | None:
     return _after(r"^(?:crio version |Version: +)", text)
 
 
+def kubernetes(text: str) -> Version | None:
+    """``kubelet --version``: ``Kubernetes v1.36.2``."""
+    return _after(r"^Kubernetes ", text)
+
+
 def kernel_release(text: str) -> Version | None:
     """``/proc/sys/kernel/osrelease``: the upstream numbers in front."""
     return _after(r"^", text)

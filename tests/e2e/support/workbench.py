@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One machine with what other people make checkpoints with: podman, containerd 2 with its CRI, skopeo, checkpointctl.
+"""One machine with what other people make checkpoints with: podman, containerd 2 with its CRI, skopeo, checkpointctl, a registry.
 
 Built with the lab's own tools, from packages of Debian 13 (containerd, runc and CRIU from testing), but it is no lab: no network
 leaves it, nothing of Kubernetes runs on it. It boots in a second once its root is in the lab's cache (20 s to make).
@@ -20,7 +20,7 @@ from e2e.support.plays import ROOT
 CACHE = "/var/cache/podferry-lab"
 MIRROR = os.environ.get("PODFERRY_MIRROR", "http://deb.debian.org/debian")
 PACKAGES = (
-    "ca-certificates", "checkpointctl", "conmon", "containerd/testing", "criu/testing", "dbus", "iproute2", "libcompel1/testing",
+    "ca-certificates", "checkpointctl", "conmon", "containerd/testing", "criu/testing", "dbus", "docker-registry", "iproute2", "libcompel1/testing",
     "libnet9/testing", "libnl-3-200/testing", "openssh-server", "podman", "procps", "python3", "python3-grpcio", "python3-protobuf",
     "runc/testing", "skopeo", "systemd-sysv", "zstd",
 )  # fmt: skip
@@ -30,7 +30,7 @@ NAME = "workbench"
 
 _CONTAINERD = """version = 3
 [plugins."io.containerd.cri.v1.images".pinned_images]
-sandbox = "localhost/podferry-pause:lab"
+sandbox = "localhost:5000/pause:lab"
 [plugins."io.containerd.cri.v1.runtime"]
 restrict_oom_score_adj = true
 """
@@ -43,6 +43,10 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
+_REGISTRY = """version: 0.1
+storage: {filesystem: {rootdirectory: /var/lib/docker-registry}}
+http: {addr: "127.0.0.1:5000"}
+"""
 _FILES = {
     "etc/hostname": NAME,
     "etc/hosts": "127.0.0.1 localhost",
@@ -50,6 +54,7 @@ _FILES = {
     "etc/machine-id": "f3c55e5a8b0c4b5b9a3a3c1d5f3b7a21",
     "etc/containerd/config.toml": _CONTAINERD,
     "etc/containers/containers.conf": _CONTAINERS,
+    "etc/docker/registry/config.yml": _REGISTRY,
     "etc/containers/policy.json": '{"default": [{"type": "insecureAcceptAnything"}]}',
 }
 
@@ -93,12 +98,19 @@ class Workbench:
         """A folder of this machine that the workbench sees as /srv/shared."""
         return self.state / "shared"
 
+    @property
+    def init(self) -> int:
+        """Its first process, as this machine numbers it."""
+        found: dict[str, list[int]] = json.loads(
+            (self.state / "machines" / NAME / "pids.json").read_text(encoding="utf-8")
+        )
+        return found["init"][0]
+
     def run(self, line: str, *words: str, check: bool = True, timeout: float = 120, stdin: str = "") -> str:
         """Run a shell line (or, with `words`, a command) as root on the machine; returns what it printed."""
-        pid = json.loads((self.state / "machines" / NAME / "pids.json").read_text(encoding="utf-8"))["init"][0]
         command = shlex.join([line, *words]) if words else line
         done = subprocess.run(
-            ["nsenter", "--target", str(pid), "--all", "env", "-i", "HOME=/root", "LC_ALL=C.UTF-8",
+            ["nsenter", "--target", str(self.init), "--all", "env", "-i", "HOME=/root", "LC_ALL=C.UTF-8",
              "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GRPC_ENABLE_FORK_SUPPORT=0", "sh", "-c", command],
             input=stdin, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip

@@ -22,7 +22,6 @@ RUN = "0123456789ab"
 ID = f"20261125T120000Z-{RUN}"
 
 
-
 def fields(identity: str = ID) -> dict[str, Any]:
     return {
         "id": identity,
