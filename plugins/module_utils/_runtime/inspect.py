@@ -67,7 +67,8 @@ def _between(found: t.Sequence[Container]) -> list[str]:
             for _look in range(_LOOKS):  # the pod runs: what passes by is none
                 before = unixsock.table(asked)
                 held = unixsock.holders({item.name: item.cgroup.pids() for item in found})
-                seen = unixsock.between(unixsock.steady(before, unixsock.table(asked)), held).problems
+                found_now = unixsock.between(unixsock.steady(before, unixsock.table(asked)), held)
+                seen = [*found_now.problems, *found_now.outside]
                 problems = [words for words in (seen if problems is None else problems) if words in seen]
                 if not problems:
                     break

@@ -67,6 +67,9 @@ class Findings(t.NamedTuple):
     """One that called another by its name, and the one that it called: datagrams, or not accepted yet."""
     problems: t.Tuple[str, ...] = ()
     """What cannot be carried, in words."""
+    outside: t.Tuple[str, ...] = ()
+    """Connections whose other end nobody in the pod has open, in words. It may be on its way from one process to another:
+    CRIU knows when it dumps."""
 
 
 def observer(network: str) -> socket.socket:
@@ -176,6 +179,7 @@ def between(entries: Table, held: Holders) -> Findings:
     pairs: list[tuple[Entry, Entry]] = []
     calls: list[tuple[Entry, Entry]] = []
     problems: list[str] = []
+    outside: list[str] = []
     for inode in sorted(entries.keys() & held.keys()):
         entry = entries[inode]
         names = sorted({holder.container for holder in held[inode]})
@@ -188,7 +192,7 @@ def between(entries: Table, held: Holders) -> Findings:
         if not entry.peer or entry.state == LISTEN:
             continue
         if entry.peer not in held:
-            problems.append(f"a socket of container {names[0]} is connected to a process outside the pod")
+            outside.append(f"a socket of container {names[0]} is connected to a process outside the pod")
             continue
         peer = entries.get(entry.peer)
         if not _apart(entry.peer, inode, held):
@@ -205,7 +209,7 @@ def between(entries: Table, held: Holders) -> Findings:
             problems.append(f"a socket of container {names[0]} is connected to one that cannot be called again")
     if len(pairs) + len(calls) > MOST:
         problems.append(f"more than {MOST} unix sockets are connected between containers")
-    return Findings(tuple(pairs), tuple(calls), tuple(dict.fromkeys(problems)))
+    return Findings(tuple(pairs), tuple(calls), tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(outside)))
 
 
 def _apart(one: int, other: int, held: Holders) -> bool:
