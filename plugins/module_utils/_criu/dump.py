@@ -45,6 +45,7 @@ def argv(container: Container, images: str, work: str, skip_in_flight: bool) -> 
     return [*words, container.id]
 
 
+_OPTIONS = ("skip-in-flight",)
 _REPORT = "This is a defect of podferry: please report it with the runtime's version."
 
 
@@ -57,7 +58,7 @@ class Dump:
         self._name = container.name
         self._work = work
         # Runtimes that know the flag set it for CRIU in any case; the others leave it to the configuration.
-        env = environment(work, ["skip-in-flight"])
+        env = environment(work, _OPTIONS)
         self._hold: Hold | None = None
         if can_hold(container.runtime):
             self._hold = Hold(work)
@@ -65,6 +66,10 @@ class Dump:
         self._argv = argv(container, images, work, skip_in_flight)
         self._env = env
         self._process: subprocess.Popen[bytes] | None = None
+
+    def tell(self, options: t.Sequence[str]) -> None:
+        """Give CRIU more options; before :meth:`begin`."""
+        environment(self._work, [*_OPTIONS, *options])
 
     def get_ready(self, timeout: float, pulse: t.Callable[[], None]) -> None:
         """Start the runtime and let it come as far as CRIU, while the container still runs. ``timeout`` in seconds.
@@ -151,6 +156,11 @@ def _tail(path: str) -> str:
 _REMEDIES: tuple[tuple[str, str], ...] = (
     ("io_uring", "The application uses io_uring, which CRIU does not support: switch it off in the application."),
     ("tcp", "Migrate with tcp=close, or when no connection is open."),
+    ("in-flight", "A connection over a unix socket has not been accepted yet and carries data: migrate again."),
+    (
+        "Control messages",
+        "Messages with credentials (SO_PASSCRED) are on their way through a unix socket: migrate again.",
+    ),
     ("unix", "A unix socket is connected to a process outside the pod: close it before the migration."),
     ("No space", "Memory for the dump ran out: give the node more, or make the pod smaller."),
     (

@@ -28,7 +28,7 @@ from .._runtime import container as containers
 from .._runtime import oci, procfs, quota, versions, volumes
 from .._runtime.inspect import established_connections, foreign_processes
 from .._runtime.process import Runner
-from . import deadman, held, thaw, tree
+from . import deadman, held, sockets, thaw, tree
 from .base import Ferry, roster
 from .control import Message, Peer, Server
 from .paths import VOLUMES, RunPaths
@@ -69,6 +69,7 @@ class Departure(Ferry):
         self._cancelled = False
         self._cancellable = True
         self._dumps: list[Dump] = []
+        self._between: sockets.Between | None = None
         self._usage: dict[str, int] = {}
         self._freeze_ns = 0
         self._freeze_deadline = 0.0
@@ -194,6 +195,7 @@ class Departure(Ferry):
 
     def _get_ready(self) -> None:
         """Let the runtime come as far as CRIU for every container, while they still run."""
+        self._between = sockets.Between(self._containers)
         for item in self._containers:
             os.makedirs(self.paths.container(item.name), mode=0o700)
             skip = (versions.runc(self.runner([item.runtime, "--version"]).stdout) or [0]) >= _SKIPS_IN_FLIGHT
@@ -207,6 +209,10 @@ class Departure(Ferry):
         :returns: what writes shared volumes out beside it, see :meth:`_wait_for_flush`.
         """
         flushed = self._flush()
+        between = self._joined()
+        between.look()
+        for dump in self._dumps:
+            dump.tell(between.options())
         for item, dump in zip(self._containers, self._dumps):
             dump.begin()
             self._packed(item, self._pack(item))
@@ -224,6 +230,7 @@ class Departure(Ferry):
         :raises FreezeFailed: a connection is there and tcp=refuse.
         """
         folders = [self.paths.criu(item.name) for item in self._containers]
+        self._joined().mend({item.name: folder for item, folder in zip(self._containers, folders)})
         if len(folders) > 1:
             ipc.divide(folders, [procfs.sysv_segments(item.cgroup.pids()) for item in self._containers])
         ends = [set(connections.connections(folder)) for folder in folders]
@@ -238,6 +245,15 @@ class Departure(Ferry):
         self._closed = sum(connections.close(folder, lost.__contains__) for folder in folders) if lost else 0
         return bool(across) and self._can_hold_loopback
 
+    def _joined(self) -> sockets.Between:
+        """The unix sockets between the containers.
+
+        :raises StateConflict: nobody has got ready for a dump.
+        """
+        if self._between is None:
+            raise StateConflict("the pod's containers were not made ready for a dump")
+        return self._between
+
     def _pack(self, item: containers.Container) -> list[str]:
         """Archive what of the files is not on the target yet: the pod's own with the first container.
 
@@ -251,6 +267,9 @@ class Departure(Ferry):
             for volume in self._empty_dirs():
                 if volume.in_memory:
                     names.append(self._archive(VOLUMES, volume.name, volume.path))
+            written = self._joined().write(self.paths.criu(item.name))
+            if written:
+                names.append(f"{item.name}/criu/{written}")
             memory = oci.mount_source(item.config, "/dev/shm")
             if memory and os.path.isdir(memory):
                 names.append(self._archive(item.name, "shm", memory))

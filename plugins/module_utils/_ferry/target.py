@@ -42,6 +42,7 @@ from .control import Message, Peer, Server
 from .layout import Layout
 from .link import Link
 from .record import Record
+from .reunion import Reunion
 from .transfer import Receiver
 
 _POLL = 0.002
@@ -96,6 +97,7 @@ class TargetFerry(Ferry):
         self._roster = roster(config)
         images, staging = str(config.get("images") or run.images), str(config.get("staging") or run.staging)
         self._laid = Layout(images, staging)
+        self._reunion = Reunion(run, {name: os.path.join(self._folder(name), "criu") for name in self.names})
         self.record = Record(run.directory)
         self.gates: dict[str, Gate] = {}
         self._destinations: dict[str, list[str]] = {}
@@ -443,6 +445,7 @@ class TargetFerry(Ferry):
             self._restore(name, self.gates[name], deadline)
             if self._hold_loopback and netns and name == self.names[-1]:
                 loopback.let_go(netns, self.runner)
+        self._reunion.complete({name: gate.cgroup.pids() for name, gate in self.gates.items() if gate.cgroup})
 
     def _begin_early(self, name: str) -> None:
         """Let the runtime get ready for a restore while the memory is still on its way, if it can be held there."""
@@ -477,10 +480,10 @@ class TargetFerry(Ferry):
         if name in self._roster["post_start"]:
             hooks.expect(gate.identifier, self._roster["post_start"][name])
         self._look_after_gates()
+        ready_made = self._reunion.hand_out(name, gate.config)
         gate.begun = True
-        gate.peer.answer(
-            gate.request, {"images": images, "work": work, "hold": gate.hold.path if gate.hold is not None else ""}
-        )
+        hold = gate.hold.path if gate.hold is not None else ""
+        gate.peer.answer(gate.request, {"images": images, "work": work, "hold": hold, **ready_made})
 
     def _restore(self, name: str, gate: Gate, deadline: float) -> None:
         """Bring one container to stand frozen with its whole state."""

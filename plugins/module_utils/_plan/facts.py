@@ -181,12 +181,15 @@ class PodInspection:
 
     containers: tuple[ContainerInspection, ...] = field(default=())
     volumes: tuple[VolumeInspection, ...] = field(default=())
+    unix_problems: tuple[str, ...] = ()
+    """Unix sockets between containers that cannot come along."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> PodInspection:
         return cls(
             tuple(ContainerInspection.parse(_mapping(c)) for c in data.get("containers") or []),
             tuple(VolumeInspection.parse(_mapping(v)) for v in data.get("volumes") or []),
+            _texts(data.get("unix_problems")),
         )
 
     @property

@@ -313,6 +313,10 @@ CATALOGUE: dict[str, Kind] = {
         "System V memory is attached in more than one container.",
         "Use POSIX shared memory (/dev/shm) between containers.",
     ),
+    "unix_socket": Kind(
+        "A unix socket joins containers in a way that cannot be carried: one socket open in two of them, more than 200 connections, an end outside the pod.",
+        "Let the containers talk over TCP on the pod's loopback, or close the socket before moving.",
+    ),
     "user_ns_inside": Kind("A process lives in another user namespace.", "Run the program without one.", planned=True),
     "tcp_established": Kind(
         "There are established TCP connections, and tcp=refuse was asked for.",

@@ -31,7 +31,8 @@ def check_workload(inspection: PodInspection, expected_ids: Mapping[str, str], t
             )
         else:
             found += check_container(container, tcp)
-    return found + _check_segments(inspection.containers)
+    found += _check_segments(inspection.containers)
+    return found + [refuse("unix_socket", f"In the pod, {words}.") for words in inspection.unix_problems]
 
 
 def _check_segments(containers: Sequence[ContainerInspection]) -> list[Refusal]:

@@ -272,6 +272,8 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("exec_process", inside({"processes": [{"pid": 9, "comm": "sh", "foreign": True}]}), OPTIONS),
     ("io_uring", inside({"io_uring": ["node"]}), OPTIONS),
     ("sysv_ipc", pair({"sysv_segments": ["7"]}, {"sysv_segments": ["3", "7"]}), OPTIONS),
+    ("unix_socket", snapshot(inspection=PodInspection.parse(
+        {**objects.inspection({}), "unix_problems": ["socket /s is open in containers a and b at once"]})), OPTIONS),
     ("user_ns_inside", inside({"user_namespace": True}), OPTIONS),
     ("tcp_established", inside({"sockets": {"established": 3}}), replace(OPTIONS, tcp="refuse")),
     ("socket_pod_ip", inside({"sockets": {"bound_to_pod_ip": ["tcp 10.88.1.4:80"]}}), OPTIONS),
