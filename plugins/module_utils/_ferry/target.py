@@ -31,7 +31,7 @@ from .._criu.dump import log_tail
 from .._criu.hold import Hold, can_hold
 from .._criu.log import explain
 from .._runtime import container as containers
-from .._runtime import loopback, oci, procfs, quota
+from .._runtime import loopback, mounts, oci, procfs, quota
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
 from . import deadman, hooks, logs, paths, tls, tree
@@ -135,10 +135,10 @@ class TargetFerry(Ferry):
             raise StateConflict(f"container {name} is not awaited")
         gate = Gate(peer, request)
         expected = self._destinations.get(name)
-        if expected is not None and expected != oci.destinations(gate.config):
-            different = set(expected) ^ set(oci.destinations(gate.config))
+        different = mounts.unlike(expected, gate.config) if expected is not None else []
+        if different:
             self._misfit = RestoreFailed(
-                f"the target's container mounts something else than the source's: {', '.join(sorted(different))}",
+                f"the target's container mounts something else than the source's: {', '.join(different)}",
                 "An admission controller or the runtime's configuration differs between the nodes.",
             )
             raise self._misfit
@@ -418,6 +418,7 @@ class TargetFerry(Ferry):
         if name == self.names[0]:
             layout.volumes(gate.config, gate.owner.uid)
         layout.container(name, gate.bundle, gate.config, gate.owner.uid)
+        gate.config = mounts.complete(gate.bundle, gate.config, self._destinations.get(name, ()))
         images, work = os.path.join(folder, "criu"), self._work(name)
         os.makedirs(work, mode=0o700, exist_ok=True)
         criu_restore.write_arrival(images, self.paths.directory, name, gate.identifier)

@@ -41,7 +41,11 @@ class NodeFacts:
     criu_ok: bool
     runtime: str
     runtime_version: str
-    runc_version: Version
+    oci_family: str
+    """"runc" or "crun": what podferry's handler runs."""
+    oci_version: Version
+    oci_able: bool
+    """It can dump and restore."""
     handler: bool
     engine: str | None
     time_namespaces: bool
@@ -55,6 +59,7 @@ class NodeFacts:
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> NodeFacts:
         criu, runtime = _mapping(data.get("criu")), _mapping(data.get("runtime"))
+        oci = _mapping(runtime.get("oci"))
         profiles = data.get("apparmor_profiles")
         timeout = _mapping(data.get("kubelet")).get("runtime_request_timeout_s")
         return cls(
@@ -68,7 +73,9 @@ class NodeFacts:
             criu_ok=bool(criu.get("check_ok")),
             runtime=str(runtime.get("engine") or ""),
             runtime_version=str(runtime.get("version") or ""),
-            runc_version=_version(_mapping(runtime.get("runc")).get("version")),
+            oci_family=str(oci.get("family") or ""),
+            oci_version=_version(oci.get("version")),
+            oci_able=bool(oci.get("criu")),
             handler=bool(runtime.get("handler")),
             engine=_str(data.get("engine")),
             time_namespaces=bool(data.get("time_namespaces")),

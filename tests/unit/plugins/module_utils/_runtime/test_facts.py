@@ -83,7 +83,10 @@ def test_a_debian_13_node(machine: Machine) -> None:
     assert found["criu"] == {"path": "/usr/sbin/criu", "version": [4, 1, 1], "check_ok": True, "check": ""}
     assert found["runtime"]["engine"] == "containerd"
     assert found["runtime"]["version"] == "1.7.24"
-    assert found["runtime"]["runc"] == {"path": "/usr/sbin/runc", "version": [1, 1, 15]}
+    assert found["runtime"]["oci"] == {
+        "family": "runc", "path": "/usr/sbin/runc", "version": [1, 1, 15], "criu": True,
+    }  # fmt: skip
+    assert found["runtime"]["front"] is None
     assert found["runtime"]["handler"] is False
     assert found["runtime"]["cgroup_driver"] == "cgroupfs"
     assert found["runtime"]["answers"] is True
@@ -127,7 +130,7 @@ def test_a_configuration_that_containerd_refuses(machine: Machine) -> None:
     machine.commands[command] = Completed(1, "", "containerd: failed to load TOML: line 3\n")
     found = machine.facts()["runtime"]
     assert "line 3" in found["error"]
-    assert found["runc"]["path"] is None
+    assert found["oci"]["path"] is None
 
 
 def test_a_cri_plugin_that_did_not_load(machine: Machine) -> None:
