@@ -317,10 +317,15 @@ class SourceFerry(Ferry):
         flushed = self._flush()
         for item, dump in zip(self._containers, self._dumps):
             dump.begin()
-            for name in [*self._pack(item), f"{item.name}/criu/{DESCRIPTORS}"]:
+            names = self._pack(item)
+            while not dump.described() and dump.running():
+                time.sleep(0.001)
+                self._during_transfer()
+            for name in [*names, f"{item.name}/criu/{DESCRIPTORS}"]:
                 if os.path.exists(os.path.join(self.paths.images, name)):
                     sender.file(name)
-            link.send("begin_restore", container=item.name)
+            if dump.described():
+                link.send("begin_restore", container=item.name)
             while dump.running():
                 if not sender.growing(item.name):
                     time.sleep(0.001)

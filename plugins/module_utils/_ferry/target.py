@@ -98,6 +98,7 @@ class TargetFerry(Ferry):
         self._destinations: dict[str, list[str]] = {}
         self._cancelled = False
         self._armed = False
+        self._began = time.time() - 1.0
         self._expect_claim_since: float | None = None
         self._freeze_ns = 0
         self._hold_loopback = False
@@ -271,6 +272,8 @@ class TargetFerry(Ferry):
                     f"the handler of container {name} was stopped while it waited",
                     "The kubelet's or the runtime's deadline passed, the runtime restarted, or the target pod was deleted.",
                 )
+        if not self.gates:
+            logs.count_on_early(self.namespace, self.pod, self._roster["restarts"], self._began)
         since = self._expect_claim_since
         if since is not None and len(self.gates) < 1 and time.monotonic() - since > self.deadlines.claim:
             raise DeadlineExceeded(

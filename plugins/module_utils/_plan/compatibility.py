@@ -143,7 +143,7 @@ def check_node(name: str, facts: NodeFacts, own_digest: str) -> list[Refusal]:
             )
         )
     elif not facts.criu_ok:
-        found.append(refuse("criu_old", f"'criu check' fails on node {name}."))
+        found.append(refuse("criu_old", f"'criu check' fails on node {name}: {_last_line(facts.criu_says)}."))
     found += _check_oci(name, facts)
     return found
 
@@ -276,6 +276,10 @@ def kernel_version(text: str) -> Version:
     """``6.12.107+deb13-amd64`` to (6, 12, 107): the upstream version, without the distribution's part."""
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     return tuple(int(part or 0) for part in match.groups()) if match else ()
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2].rstrip(".") or "it says nothing"
 
 
 def _dotted(version: Version) -> str:

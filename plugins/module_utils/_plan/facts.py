@@ -39,6 +39,8 @@ class NodeFacts:
     cgroup: str
     criu_version: Version
     criu_ok: bool
+    criu_says: str
+    """Why ``criu check`` fails."""
     runtime: str
     runtime_version: str
     oci_family: str
@@ -71,6 +73,7 @@ class NodeFacts:
             cgroup=str(data.get("cgroup") or ""),
             criu_version=_version(criu.get("version")),
             criu_ok=bool(criu.get("check_ok")),
+            criu_says=str(criu.get("check") or ""),
             runtime=str(runtime.get("engine") or ""),
             runtime_version=str(runtime.get("version") or ""),
             oci_family=str(oci.get("family") or ""),

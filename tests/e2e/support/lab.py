@@ -71,6 +71,7 @@ class Lab:
             "lab_kubernetes_bin_dir": os.environ.get("PODFERRY_KUBERNETES_BIN_DIR"),
             "lab_crio_bin_dir": os.environ.get("PODFERRY_CRIO_BIN_DIR"),
             "lab_crio_nodes": os.environ.get("PODFERRY_CRIO_NODES", "").split(),
+            "lab_crun_nodes": os.environ.get("PODFERRY_CRUN_NODES", "").split(),
         }
         return self.plays.run("lab", lab_state="up", timeout=900, **{k: v for k, v in given.items() if v}).ok()
 
