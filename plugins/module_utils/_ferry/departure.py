@@ -87,8 +87,11 @@ class Departure(Ferry):
         """The same while the runtime gets ready."""
         self._watch()
 
-    def _packed(self, item: containers.Container, names: t.Sequence[str]) -> None:
-        """``item``'s files are archived under ``names``, and its dump has begun."""
+    def _packed(self, item: containers.Container, names: t.Sequence[str], *, described: bool) -> None:
+        """``item``'s files are archived under ``names``, and its dump has begun.
+
+        :param described: what the runtime needs at the restore, before CRIU, is there.
+        """
 
     def _dumping(self, item: containers.Container) -> None:
         """``item``'s dump goes on. Called without a pause between: must wait a little when there is nothing to do."""
@@ -215,7 +218,11 @@ class Departure(Ferry):
             dump.tell(between.options())
         for item, dump in zip(self._containers, self._dumps):
             dump.begin()
-            self._packed(item, self._pack(item))
+            names = self._pack(item)
+            while not dump.described() and dump.running():
+                time.sleep(0.001)
+                self._during_transfer()
+            self._packed(item, names, described=dump.described())
             while dump.running():
                 self._dumping(item)
                 self._during_transfer()

@@ -20,7 +20,7 @@ import typing as t
 from .._common import faults
 from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
 from .._common.files import read_json, write_json
-from .._criu import unix
+from .._criu import external, unix
 from .._criu.environment import environment, restore_options
 from .._criu.hold import FRONT
 from .._criu.restore import CreateCall, parse_create, restore_argv, value_of
@@ -113,7 +113,8 @@ def _decide(runtime: str, words: t.Sequence[str]) -> Restore | None:
     if Record(run.directory).state() not in ("armed", "going"):
         raise StateConflict("the arrival was given up while its container was created")
     argv = restore_argv(runtime, call, answer["images"], answer["work"], config)
-    env = environment(answer["work"], [*restore_options(paths.ACTION), *unix.inherited(_inherit(answer))])
+    options = [*restore_options(paths.ACTION), *external.options(config), *unix.inherited(_inherit(answer))]
+    env = environment(answer["work"], options)
     if answer.get("hold"):
         env = {**env, "PATH": f"{FRONT}:{env['PATH']}", "PODFERRY_HOLD": str(answer["hold"])}
     return Restore(argv, {**os.environ, **env})
