@@ -12,6 +12,7 @@ import subprocess
 import time
 import typing as t
 
+from .._common import faults
 from .._common.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -168,7 +169,7 @@ class SourceFerry(Ferry):
                 # The target lays out what was staged before it says so.
                 self._expect("claimed", self.deadlines.claim + self._rounds().seconds())
                 if self._rounds().number:
-                    self._rounds().round(self._during_rounds)
+                    self._round()
             self._freeze()
             self._dump_and_send()
             if self.mode == "copy":
@@ -258,9 +259,16 @@ class SourceFerry(Ferry):
         rounds = self._rounds()
         rounds.sender(self.peer())
         while rounds.worth_another():
-            rounds.round(self._during_rounds)
+            self._round()
             self.emit("staged_round", round=rounds.number, bytes=rounds.last_bytes)
         self.emit("staged", rounds=rounds.number, bytes=rounds.bytes)
+
+    def _round(self) -> None:
+        rounds = self._rounds()
+        point = f"source:round:{rounds.number + 1}"
+        faults.point(f"{point}:before")
+        rounds.round(self._during_rounds)
+        faults.point(f"{point}:after")
 
     def _during_rounds(self) -> None:
         self._watch()
@@ -279,7 +287,7 @@ class SourceFerry(Ferry):
             self.journal.write("freezing", quotas=quotas)
             quota.lift(quotas)
             thaw.depart(self.paths, self.config["namespace"], self.config["pod"])
-            self._freeze_ns = min(item.cgroup.freeze(5.0) for item in self._containers)
+            self._freeze_ns = min([self._freeze_one(item) for item in self._containers])
             guests = [guest for item in self._containers for guest in foreign_processes(item)]
             if not guests:
                 break
@@ -295,6 +303,11 @@ class SourceFerry(Ferry):
                 "a TCP connection was opened meanwhile and tcp=refuse", "Migrate with tcp=close, or again."
             )
         self.journal.write("frozen", freeze_ns=self._freeze_ns)
+
+    @staticmethod
+    def _freeze_one(item: containers.Container) -> int:
+        faults.point("source:freeze:before", item.name)
+        return item.cgroup.freeze(5.0)
 
     def _get_ready(self) -> None:
         """Let the runtime come as far as CRIU for every container, while they still run."""
@@ -316,6 +329,7 @@ class SourceFerry(Ferry):
         self._sender = sender = self._rounds().sender(link)
         flushed = self._flush()
         for item, dump in zip(self._containers, self._dumps):
+            faults.point("source:dump:before", item.name)
             dump.begin()
             for name in [*self._pack(item), f"{item.name}/criu/{DESCRIPTORS}"]:
                 if os.path.exists(os.path.join(self.paths.images, name)):
@@ -328,6 +342,7 @@ class SourceFerry(Ferry):
                 self._during_transfer()
             dump.finish()
             self._usage[item.name] = item.cgroup.usage_ns()
+            faults.point("source:dump:after", item.name)
         self.enter("transfer")
         held = self._mend()
         self.journal.data["hold_loopback"] = held  # for a restore at home; written with the next state
