@@ -271,6 +271,11 @@ def both(*names: str) -> list[str]:
     return [f"{name}:{when}" for name in names for when in ("before", "after")]
 
 
+def second(*names: str) -> list[str]:
+    """The same of the second container."""
+    return [f"{point}@second" for point in both(*names)]
+
+
 ACTIONS = ("kill", "error", "hang")
 
 SOURCE_BEFORE = [
@@ -326,20 +331,20 @@ POINTS: dict[tuple[str, str, tuple[str, ...]], list[str]] = {
         *both("target:thaw", "target:send:resumed", "target:journal:resumed"),
     ],
     # Two containers: between the first and the second, and at the second.
-    ("pair", SOURCE, UNDONE): ["source:freeze:before@second", "source:dump:after", *both("source:dump@second")],
+    ("pair", SOURCE, UNDONE): ["source:freeze:before@second", "source:dump:after", *second("source:dump")],
     ("pair", TARGET, UNDONE): [
-        "target:restore:after", *both("target:restore@second"), "handler:claim:before@second", "handler:claim:after@second",
+        "target:restore:after", *second("target:restore"), *second("handler:claim"),
         "handler:exec:before@second",
     ],
     ("pair", TARGET, FINISHED): ["target:thaw:one", "target:thaw:one@second", "target:thaw:after"],
-    ("pair-successor", SOURCE, UNDONE): ["source:freeze:before@second", *both("source:dump@second")],
+    ("pair-successor", SOURCE, UNDONE): ["source:freeze:before@second", *second("source:dump")],
     ("pair-successor", TARGET, HOME): [
-        *both("target:restore@second"), "handler:claim:before@second", "handler:claim:after@second", "handler:exec:before@second",
+        *second("target:restore"), *second("handler:claim"), "handler:exec:before@second",
     ],
     ("pair-successor", TARGET, ("finished",)): ["target:thaw:one@second"],
-    ("pair-copy", SOURCE, UNDONE): ["source:freeze:before@second", *both("source:dump@second"), "source:thaw:before@second"],
+    ("pair-copy", SOURCE, UNDONE): ["source:freeze:before@second", *second("source:dump"), "source:thaw:before@second"],
     ("pair-copy", TARGET, UNDONE): [
-        *both("target:restore@second"), "handler:claim:before@second", "handler:claim:after@second", "handler:exec:before@second",
+        *second("target:restore"), *second("handler:claim"), "handler:exec:before@second",
     ],
     ("pair-copy", TARGET, COPIED): ["target:thaw:one@second"],
     # Files: rounds before the freeze, the last one (of a twin) when its handler waits at the gate.
@@ -599,6 +604,7 @@ DISTURBANCES = [
     Disturbance("second restore of a successor fails", TARGET, "target:restore:before@second", break_criu, HOME, shape="pair-successor"),
     Disturbance("link cut between two restores of a successor", TARGET, "target:restore:before@second", cut_link, ("finished",),
                 shape="pair-successor"),
+    Disturbance("source thawed and frozen before it was copied", SOURCE, "source:send:manifest:before", thaw_and_freeze_source, UNDONE, shape="copy"),
     Disturbance("link cut after the copy's source went on", SOURCE, "source:phase:restore", cut_link, UNDONE, shape="copy"),
     Disturbance("link cut right before the copy's thaw", TARGET, "target:thaw:before", cut_link, COPIED, shape="copy"),
     Disturbance("source killed after it was copied", SOURCE, "source:phase:restore", kill_source, ("finished",), dead_source=True, shape="copy"),
