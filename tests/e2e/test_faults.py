@@ -14,7 +14,7 @@ import shlex
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -477,8 +477,8 @@ def kill_source(one: Crossing) -> None:
     one.hands.run(SOURCE, "; ".join(f"ctr -n k8s.io task kill -s 9 {each}" for each in one.source.ids))
 
 
-def set_freezer(one: Crossing, state: str, number: int) -> None:
-    for each in one.source.ids:
+def set_freezer(one: Crossing, state: str, number: int, ids: Sequence[str] = ()) -> None:
+    for each in ids or one.source.ids:
         one.hands.run(SOURCE, f"for f in $(find /sys/fs/cgroup -path '*{each}/freezer.state'); do echo {state} >$f; done; "
                               f"for f in $(find /sys/fs/cgroup -path '*{each}/cgroup.freeze'); do echo {number} >$f; done")  # fmt: skip
 
@@ -499,6 +499,13 @@ def delete_target(one: Crossing) -> None:
 
 def kill_handler(one: Crossing) -> None:
     one.hands.run(TARGET, f"kill -9 $(sed 's/.*pid\": *\\([0-9]*\\).*/\\1/' /run/podferry/runs/{one.run}/claim.main)")
+
+
+def thaw_and_freeze_second(one: Crossing) -> None:
+    before = one.source.containers[1].last()
+    set_freezer(one, "THAWED", 0, one.source.ids[1:])
+    until("the second container runs", lambda: one.source.containers[1].last() > before, 10)
+    set_freezer(one, "FROZEN", 1, one.source.ids[1:])
 
 
 RESTART = "systemctl restart containerd; until ctr version >/dev/null 2>&1; do sleep .1; done"
@@ -600,6 +607,7 @@ DISTURBANCES = [
     Disturbance("one of two killed while they stand frozen", SOURCE, STANDS_FROZEN, kill_first, UNDONE, shape="pair"),
     Disturbance("containerd restarted while two stand frozen", SOURCE, STANDS_FROZEN, restart_containerd, ("finished",), shape="pair"),
     Disturbance("source of two thawed and frozen again", SOURCE, STANDS_FROZEN, thaw_and_freeze_source, UNDONE, shape="pair"),
+    Disturbance("second of two thawed and frozen again", SOURCE, STANDS_FROZEN, thaw_and_freeze_second, UNDONE, shape="pair"),
     Disturbance("link cut between two thaws", TARGET, "target:thaw:one@second", cut_link, FINISHED, shape="pair"),
     Disturbance("second restore of a successor fails", TARGET, "target:restore:before@second", break_criu, HOME, shape="pair-successor"),
     Disturbance("link cut between two restores of a successor", TARGET, "target:restore:before@second", cut_link, ("finished",),

@@ -38,7 +38,7 @@ from .control import Message, Peer, Server
 from .link import Link, clock_offset
 from .pace import Pace
 from .paths import VOLUMES, RunPaths
-from .staging import Staging
+from .staging import Staging, patience
 from .transfer import Sender
 
 _FOREIGN_TRIES = 5
@@ -69,6 +69,7 @@ class SourceFerry(Ferry):
             ):
                 raise NotFound(f"container {item.name} does not belong to pod {config['pod']} of that UID any more")
         self._staging: Staging | None = None
+        self._stage_patience = patience(int(config.get("stage_bytes") or 0))
         self._stage_wanted = False
         self._go: tuple[Peer, Message] | None = None
         self._relinquish: tuple[Peer, Message] | None = None
@@ -213,19 +214,27 @@ class SourceFerry(Ferry):
         )
 
     def _wait_for_go(self) -> None:
-        deadline = time.monotonic() + self.deadlines.idle
+        deadline = self._idle()
         while self._go is None:
             self._watch()
             if self._stage_wanted:
                 self._stage_wanted = False
                 self._stage()
-                deadline = time.monotonic() + self.deadlines.idle
+                deadline = self._idle()
             self._hear(0.05)
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"no go came within {self.deadlines.idle:g} s")
         peer, request = self._go
+        # A ferry that hangs would be asked for ever: nobody waits for its end but the controller.
+        first = self.deadlines.claim + self._rounds().seconds() + self._stage_patience
+        deadman.within(first + len(self._containers) * _GET_READY_SECONDS + deadman.MARGIN)
         self.journal.write("waiting")
         peer.answer(request, {})
+
+    def _idle(self) -> float:
+        """Until when a word of the controller is waited for."""
+        deadman.within(self.deadlines.idle + deadman.MARGIN)
+        return time.monotonic() + self.deadlines.idle
 
     def _hear(self, patience: float) -> None:
         """Take what the target says when nothing is due; ``patience`` in seconds.
@@ -255,6 +264,7 @@ class SourceFerry(Ferry):
         return self._staging
 
     def _stage(self) -> None:
+        deadman.within(self._stage_patience + deadman.MARGIN)
         self.enter("stage")
         rounds = self._rounds()
         rounds.sender(self.peer())

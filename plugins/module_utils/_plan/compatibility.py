@@ -137,7 +137,7 @@ def check_node(name: str, facts: NodeFacts, own_digest: str) -> list[Refusal]:
             )
         )
     elif not facts.criu_ok:
-        found.append(refuse("criu_old", f"'criu check' fails on node {name}."))
+        found.append(refuse("criu_old", f"'criu check' fails on node {name}: {facts.criu_words or 'without a word'}."))
     minimum = RUNC_MINIMUM_V2 if facts.cgroup == "v2" else RUNC_MINIMUM_V1
     if facts.runc_version < minimum:
         found.append(

@@ -49,6 +49,8 @@ class NodeFacts:
     selinux: str
     runtime_request_timeout_s: float | None
     cpu_model: str = ""
+    criu_words: str = ""
+    """What `criu check` complains of first."""
     disk_available: int | None = None
     """Bytes free where files wait that are copied before the freeze."""
 
@@ -66,6 +68,7 @@ class NodeFacts:
             cgroup=str(data.get("cgroup") or ""),
             criu_version=_version(criu.get("version")),
             criu_ok=bool(criu.get("check_ok")),
+            criu_words=(str(criu.get("check") or "").splitlines() or [""])[0],
             runtime=str(runtime.get("engine") or ""),
             runtime_version=str(runtime.get("version") or ""),
             runc_version=_version(_mapping(runtime.get("runc")).get("version")),
