@@ -22,7 +22,7 @@ from e2e.conftest import OtherLab
 from e2e.support import ticks, workloads
 from e2e.support.cluster import Cluster, until
 from e2e.support.lab import Lab
-from e2e.support.plays import ROOT
+from e2e.support.plays import ROOT, Plays
 
 NODE, OTHER = "node-a", "node-b"
 Args = dict[str, Any]
@@ -35,14 +35,14 @@ class Checkpointer:
     lab: Lab
     scratch: Path
 
-    def run(self, tasks: Sequence[Args], *flags: str, node: str = NODE) -> list[dict[str, Any]]:
+    def run(
+        self, tasks: Sequence[Args], *flags: str, node: str = NODE, module: str = "kubelet_checkpoint"
+    ) -> list[dict[str, Any]]:
         """Each task's result, in one run of ansible-playbook; a failure does not end it."""
         play: dict[str, Any] = {"hosts": node, "gather_facts": False, "tasks": []}
         names = [f"result_{number}" for number in range(len(tasks))]
         for name, arguments in zip(names, tasks, strict=True):
-            play["tasks"].append(
-                {"podferry.live.kubelet_checkpoint": arguments, "register": name, "ignore_errors": True}
-            )
+            play["tasks"].append({f"podferry.live.{module}": arguments, "register": name, "ignore_errors": True})
         out = self.scratch / "results.json"
         content = f"{{{{ [{', '.join(names)}] | to_json }}}}"
         play["tasks"].append(
@@ -280,6 +280,37 @@ def test_a_node_in_trouble(
     seen = ticks.parse(cluster21.logs(counter))[-1].number
     until("the counter to run on", lambda: ticks.parse(cluster21.logs(counter))[-1].number > seen, 20)
     assert lab.ssh(NODE, "find /var/lib/kubelet/checkpoints -type f").stdout == ""
+
+
+def test_an_archive_restores_through_the_handler_in_another_cluster(
+    checkpointer: Checkpointer,
+    cluster21: Cluster,
+    counter: str,
+    lab: Lab,
+    plays: Plays,
+    cluster: Cluster,
+    tmp_path: Path,
+) -> None:
+    """Made by a kubelet of the other lab, imported on a node of this one, restored on its other node."""
+    other = checkpointer.lab
+    (made,) = checkpointer.run([{"pod": counter, "kubeconfig": str(other.kubeconfig)}])
+    archive = "/root/archive.tar"
+    packed = other.ssh(NODE, f"base64 {made['path']}").stdout
+    other.ssh(NODE, f"rm {made['path']}")
+    lab.ssh(NODE, f"umask 077; base64 -d >{archive}", stdin=packed)
+    store = {"kind": "path", "path": "/srv/shared/imported"}
+    definition = cluster21.get(counter)
+    arguments = {"path": archive, "container": "main", "definition": definition, "store": store}
+    (imported,) = Checkpointer(lab, tmp_path).run([arguments], module="checkpoint_import")
+    assert not imported.get("failed"), imported
+    plays.run("restore", pod=counter, target=OTHER, name="adopted", podferry_stores={"here": store}, store="here").ok()
+    cluster.created.append("adopted")
+    first = ticks.parse(cluster.logs("adopted"))[0].number
+    assert first > 1, "it went on where it was"
+    until("it goes on", lambda: len(ticks.parse(cluster.logs("adopted"))) > 50, 20)
+    ticks.assert_unbroken(cluster.logs("adopted"))
+    cluster.delete("adopted")
+    lab.ssh(NODE, f"rm -rf {archive} {store['path']}")
 
 
 @pytest.mark.skipif("PODFERRY_KUBERNETES_BIN_DIR" in os.environ, reason="real kubelets are not run on containerd 1.7")
