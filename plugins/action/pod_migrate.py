@@ -22,7 +22,7 @@ from ansible_collections.podferry.live.plugins.module_utils._report.summary impo
 from ansible_collections.podferry.live.plugins.plugin_utils._action import ControllerAction
 from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
 from ansible_collections.podferry.live.plugins.plugin_utils._screen import Screen, interruptible
-from ansible_collections.podferry.live.plugins.plugin_utils._shelf import make_detour
+from ansible_collections.podferry.live.plugins.plugin_utils._shelf import STORE_OPTIONS, make_detour
 from ansible_collections.podferry.live.plugins.plugin_utils._tools import EXPECTED, failed, make_tools
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -32,7 +32,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "choices": ["auto", "keep", "new"], "default": "auto"},
     "tcp": {"type": "str", "choices": ["close", "refuse"], "default": "close"},
     "source_policy": {"type": "str", "choices": ["freeze", "keep_running"], "default": "freeze"},
-    "transfer": {"type": "dict"},
+    "transfer": {"type": "dict", "options": STORE_OPTIONS},
     "report": {"type": "path"},
     "stop_after": {"type": "str", "choices": ["preflight", "end"], "default": "end"},
     "ready_timeout": {"type": "int", "default": 300},

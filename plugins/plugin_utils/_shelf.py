@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.buckets import Bucket
-from ansible_collections.podferry.live.plugins.module_utils._checkpoint.stores import open_shelf
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.stores import KINDS, open_shelf
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.vault import Keys, Vault
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput
 from ansible_collections.podferry.live.plugins.module_utils._migrate.peer import Peer
@@ -19,8 +19,24 @@ from ansible_collections.podferry.live.plugins.module_utils._store.names import 
 
 _STORE_TIMEOUT_S = 300.0
 DEFAULT_PATH = "/var/lib/podferry/checkpoints"
+STORE_OPTIONS: dict[str, dict[str, Any]] = {
+    "kind": {"type": "str", "required": True, "choices": list(KINDS)},
+    "path": {"type": "path"},
+    "url": {"type": "str"},
+    "repository": {"type": "str"},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "ca": {"type": "str"},
+    "insecure": {"type": "bool", "default": False},
+    "bucket": {"type": "str"},
+    "prefix": {"type": "str"},
+    "endpoint": {"type": "str"},
+    "region": {"type": "str"},
+    "access_key": {"type": "str", "no_log": False},
+    "secret_key": {"type": "str", "no_log": True},
+}
 STORE_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "store": {"type": "dict"},
+    "store": {"type": "dict", "options": STORE_OPTIONS},
     "identity": {"type": "str", "no_log": True},
     "signing_key": {"type": "str", "no_log": True},
     "verify_key": {"type": "str", "no_log": False},

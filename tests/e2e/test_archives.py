@@ -213,7 +213,9 @@ def test_containerd_restores_from_our_image_in_a_registry(bench: Workbench, arch
 def test_the_archive_comes_back(bench: Workbench, archives: dict[str, str], kind: str) -> None:
     source, packed, back = (str(bench.shared / name) for name in (archives[kind], f"{kind}.oci", f"{kind}-back.tar"))
     image(src=source, dest=packed, compression="zstd")
-    bench.run(f"skopeo copy -q oci-archive:/srv/shared/{kind}.oci docker-archive:/srv/shared/{kind}.docker")
+    bench.run(
+        f"rm -f /srv/shared/{kind}.docker; skopeo copy -q oci-archive:/srv/shared/{kind}.oci docker-archive:/srv/shared/{kind}.docker"
+    )
     image(src=packed, dest=back, form="archive")
     docker = module("checkpoint_info", path=str(bench.shared / f"{kind}.docker")).result["checkpoint"]
     original, returned = (module("checkpoint_info", path=path).result["checkpoint"] for path in (source, back))

@@ -138,7 +138,7 @@ def test_a_store_that_is_full_leaves_the_source_running(
     finally:
         lab.ssh("node-a", f"umount {full} && rmdir {full}")
     assert result.report["outcome"] == "undone"
-    assert "space" in result.report["error"]["message"].lower()
+    assert "full" in result.report["error"]["message"].lower()
     first = len(ticks.parse(cluster.logs(source)))
     until("it goes on", lambda: len(ticks.parse(cluster.logs(source))) > first + 10, 20)
     ticks.assert_unbroken(cluster.logs(source))

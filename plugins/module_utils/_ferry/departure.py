@@ -28,7 +28,7 @@ from .._runtime import container as containers
 from .._runtime import oci, procfs, quota, versions, volumes
 from .._runtime.inspect import established_connections, foreign_processes
 from .._runtime.process import Runner
-from . import deadman, held, thaw, tree
+from . import deadman, held, sockets, thaw, tree
 from .base import Ferry, roster
 from .control import Message, Peer, Server
 from .paths import VOLUMES, RunPaths
@@ -69,6 +69,7 @@ class Departure(Ferry):
         self._cancelled = False
         self._cancellable = True
         self._dumps: list[Dump] = []
+        self._between: sockets.Between | None = None
         self._usage: dict[str, int] = {}
         self._freeze_ns = 0
         self._freeze_deadline = 0.0
@@ -86,8 +87,11 @@ class Departure(Ferry):
         """The same while the runtime gets ready."""
         self._watch()
 
-    def _packed(self, item: containers.Container, names: t.Sequence[str]) -> None:
-        """``item``'s files are archived under ``names``, and its dump has begun."""
+    def _packed(self, item: containers.Container, names: t.Sequence[str], *, described: bool) -> None:
+        """``item``'s files are archived under ``names``, and its dump has begun.
+
+        :param described: what the runtime needs at the restore, before CRIU, is there.
+        """
 
     def _dumping(self, item: containers.Container) -> None:
         """``item``'s dump goes on. Called without a pause between: must wait a little when there is nothing to do."""
@@ -194,6 +198,7 @@ class Departure(Ferry):
 
     def _get_ready(self) -> None:
         """Let the runtime come as far as CRIU for every container, while they still run."""
+        self._between = sockets.Between(self._containers)
         for item in self._containers:
             os.makedirs(self.paths.container(item.name), mode=0o700)
             skip = (versions.runc(self.runner([item.runtime, "--version"]).stdout) or [0]) >= _SKIPS_IN_FLIGHT
@@ -207,9 +212,17 @@ class Departure(Ferry):
         :returns: what writes shared volumes out beside it, see :meth:`_wait_for_flush`.
         """
         flushed = self._flush()
+        between = self._joined()
+        between.look()
+        for dump in self._dumps:
+            dump.tell(between.options())
         for item, dump in zip(self._containers, self._dumps):
             dump.begin()
-            self._packed(item, self._pack(item))
+            names = self._pack(item)
+            while not dump.described() and dump.running():
+                time.sleep(0.001)
+                self._during_transfer()
+            self._packed(item, names, described=dump.described())
             while dump.running():
                 self._dumping(item)
                 self._during_transfer()
@@ -224,6 +237,7 @@ class Departure(Ferry):
         :raises FreezeFailed: a connection is there and tcp=refuse.
         """
         folders = [self.paths.criu(item.name) for item in self._containers]
+        self._joined().mend({item.name: folder for item, folder in zip(self._containers, folders)})
         if len(folders) > 1:
             ipc.divide(folders, [procfs.sysv_segments(item.cgroup.pids()) for item in self._containers])
         ends = [set(connections.connections(folder)) for folder in folders]
@@ -238,6 +252,15 @@ class Departure(Ferry):
         self._closed = sum(connections.close(folder, lost.__contains__) for folder in folders) if lost else 0
         return bool(across) and self._can_hold_loopback
 
+    def _joined(self) -> sockets.Between:
+        """The unix sockets between the containers.
+
+        :raises StateConflict: nobody has got ready for a dump.
+        """
+        if self._between is None:
+            raise StateConflict("the pod's containers were not made ready for a dump")
+        return self._between
+
     def _pack(self, item: containers.Container) -> list[str]:
         """Archive what of the files is not on the target yet: the pod's own with the first container.
 
@@ -251,6 +274,9 @@ class Departure(Ferry):
             for volume in self._empty_dirs():
                 if volume.in_memory:
                     names.append(self._archive(VOLUMES, volume.name, volume.path))
+            written = self._joined().write(self.paths.criu(item.name))
+            if written:
+                names.append(f"{item.name}/criu/{written}")
             memory = oci.mount_source(item.config, "/dev/shm")
             if memory and os.path.isdir(memory):
                 names.append(self._archive(item.name, "shm", memory))

@@ -130,7 +130,8 @@ def _parse(entry: t.Any) -> _Held:
         contents = base64.b64decode(data, validate=True)
     except ValueError as error:
         raise InvalidInput("the source sent an open file whose contents cannot be read") from error
-    return _Held(mount, words, *numbers, contents)
+    mode, uid, gid, mtime_ns = numbers
+    return _Held(mount, words, mode, uid, gid, mtime_ns, contents)
 
 
 def _is_name(word: str) -> bool:

@@ -43,7 +43,8 @@ def destinations(hello: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
         mounts = item.get("destinations") if isinstance(item, dict) else None
         if not isinstance(mounts, list) or not all(isinstance(mount, str) for mount in mounts):
             raise InvalidInput("the source does not say what is mounted into its containers")
-        found[str(item["name"]) if isinstance(item.get("name"), str) else ""] = mounts
+        name = item.get("name") if isinstance(item, dict) else None
+        found[name if isinstance(name, str) else ""] = mounts
     return found
 
 

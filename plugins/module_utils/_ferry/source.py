@@ -217,13 +217,14 @@ class SourceFerry(Departure):
             "stored", manifest=answer["manifest"], freeze_ns=self._freeze_ns + self._offset, hold_loopback=held
         )
 
-    def _packed(self, item: containers.Container, names: t.Sequence[str]) -> None:
+    def _packed(self, item: containers.Container, names: t.Sequence[str], *, described: bool) -> None:
         if self._sender is None:
             return
         for name in [*names, f"{item.name}/criu/{DESCRIPTORS}"]:
             if os.path.exists(os.path.join(self.paths.images, name)):
                 self._sender.file(name)
-        self.peer().send("begin_restore", container=item.name)
+        if described:
+            self.peer().send("begin_restore", container=item.name)
 
     def _dumping(self, item: containers.Container) -> None:
         if self._sender is None or not self._sender.growing(item.name):

@@ -32,7 +32,7 @@ from .._criu.dump import log_tail
 from .._criu.hold import Hold, can_hold
 from .._criu.log import explain
 from .._runtime import container as containers
-from .._runtime import loopback, oci, procfs, quota
+from .._runtime import loopback, mounts, oci, procfs, quota
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
 from . import deadman, hooks, logs, paths, said, through, tls, tree
@@ -42,6 +42,7 @@ from .control import Message, Peer, Server
 from .layout import Layout
 from .link import Link
 from .record import Record
+from .reunion import Reunion
 from .transfer import Receiver
 
 _POLL = 0.002
@@ -96,11 +97,13 @@ class TargetFerry(Ferry):
         self._roster = roster(config)
         images, staging = str(config.get("images") or run.images), str(config.get("staging") or run.staging)
         self._laid = Layout(images, staging)
+        self._reunion = Reunion(run, {name: os.path.join(self._folder(name), "criu") for name in self.names})
         self.record = Record(run.directory)
         self.gates: dict[str, Gate] = {}
         self._destinations: dict[str, list[str]] = {}
         self._cancelled = False
         self._armed = False
+        self._began = time.time() - 1.0
         self._expect_claim_since: float | None = None
         self._freeze_ns = 0
         self._hold_loopback = False
@@ -141,10 +144,10 @@ class TargetFerry(Ferry):
             raise StateConflict(f"container {name} is not awaited")
         gate = Gate(peer, request)
         expected = self._destinations.get(name)
-        if expected is not None and expected != oci.destinations(gate.config):
-            different = set(expected) ^ set(oci.destinations(gate.config))
+        different = mounts.unlike(expected, gate.config) if expected is not None else []
+        if different:
             self._misfit = RestoreFailed(
-                f"the target's container mounts something else than the source's: {', '.join(sorted(different))}",
+                f"the target's container mounts something else than the source's: {', '.join(different)}",
                 "An admission controller or the runtime's configuration differs between the nodes.",
             )
             raise self._misfit
@@ -288,6 +291,8 @@ class TargetFerry(Ferry):
                     f"the handler of container {name} was stopped while it waited",
                     "The kubelet's or the runtime's deadline passed, the runtime restarted, or the target pod was deleted.",
                 )
+        if not self.gates:
+            logs.count_on_early(self.namespace, self.pod, self._roster["restarts"], self._began)
         since = self._expect_claim_since
         if since is not None and len(self.gates) < 1 and time.monotonic() - since > self.deadlines.claim:
             raise DeadlineExceeded(
@@ -443,6 +448,7 @@ class TargetFerry(Ferry):
             self._restore(name, self.gates[name], deadline)
             if self._hold_loopback and netns and name == self.names[-1]:
                 loopback.let_go(netns, self.runner)
+        self._reunion.complete({name: gate.cgroup.pids() for name, gate in self.gates.items() if gate.cgroup})
 
     def _begin_early(self, name: str) -> None:
         """Let the runtime get ready for a restore while the memory is still on its way, if it can be held there."""
@@ -470,6 +476,7 @@ class TargetFerry(Ferry):
         if name == self.names[0]:
             layout.volumes(gate.config, gate.owner.uid)
         layout.container(name, gate.bundle, gate.config, gate.owner.uid)
+        gate.config = mounts.complete(gate.bundle, gate.config, self._destinations.get(name, ()))
         work = self._work(name)
         os.makedirs(work, mode=0o700, exist_ok=True)
         criu_restore.write_arrival(images, self.paths.directory, name, gate.identifier)
@@ -477,10 +484,10 @@ class TargetFerry(Ferry):
         if name in self._roster["post_start"]:
             hooks.expect(gate.identifier, self._roster["post_start"][name])
         self._look_after_gates()
+        ready_made = self._reunion.hand_out(name, gate.config)
         gate.begun = True
-        gate.peer.answer(
-            gate.request, {"images": images, "work": work, "hold": gate.hold.path if gate.hold is not None else ""}
-        )
+        hold = gate.hold.path if gate.hold is not None else ""
+        gate.peer.answer(gate.request, {"images": images, "work": work, "hold": hold, **ready_made})
 
     def _restore(self, name: str, gate: Gate, deadline: float) -> None:
         """Bring one container to stand frozen with its whole state."""

@@ -123,7 +123,7 @@ class Web:
             try:
                 self._send(connection, method, path, headers, body)
                 response = connection.getresponse()
-                return self._read(response, method, sink)
+                return self._read(response, sink)
             except (http.client.HTTPException, OSError) as error:
                 self._forget(where)
                 # A connection that the server closed while nobody used it; nothing of an answer has come.
@@ -168,11 +168,11 @@ class Web:
                 connection.send(block)
             self._pulse()
 
-    def _read(self, response: http.client.HTTPResponse, method: str, sink: Spool | None) -> Answer:
+    def _read(self, response: http.client.HTTPResponse, sink: Spool | None) -> Answer:
         headers = {name.lower(): value for name, value in response.getheaders()}
         parts, left = [], MAX_ANSWER
-        while method != "HEAD":
-            block = response.read(BLOCK)
+        while True:
+            block = response.read(BLOCK)  # nothing for HEAD, but it has to be read before the next request
             if not block:
                 break
             if sink is not None and 200 <= response.status < 300:

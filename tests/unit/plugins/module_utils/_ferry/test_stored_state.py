@@ -67,7 +67,11 @@ def test_what_is_none(place: RunPaths, state: Any) -> None:
 def test_a_description_cannot_change_the_request(place: RunPaths) -> None:
     roster = {**GOOD["roster"], "namespace": "kube-system", "staging": "/etc", "images": "/etc", "op": "x"}
     made = request(place, {**GOOD, "roster": roster})
-    assert (made["op"], made["namespace"], made["staging"]) == ("ferry_start", "shop", place.images) and "images" not in made
+    assert (made["op"], made["namespace"], made["staging"]) == (
+        "ferry_start",
+        "shop",
+        place.images,
+    ) and "images" not in made
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
