@@ -9,8 +9,6 @@ import os
 import time
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import PodferryError
 from ansible_collections.podferry.live.plugins.module_utils._kube.cluster import Cluster
 from ansible_collections.podferry.live.plugins.module_utils._kube.config import AuthOptions, configuration
@@ -23,6 +21,7 @@ from ansible_collections.podferry.live.plugins.module_utils._kube.predicates imp
 from ansible_collections.podferry.live.plugins.module_utils._kube.rest import RestClient
 from ansible_collections.podferry.live.plugins.module_utils._node.benchmark import PROGRAM
 from ansible_collections.podferry.live.plugins.module_utils._report.ticks import Gap, widest_gap
+from ansible_collections.podferry.live.plugins.plugin_utils._action import ControllerAction
 from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -38,12 +37,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 _TICKS_BEFORE = 50
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ControllerAction):
     """Runs on the controller only; the host of the task does not matter."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)

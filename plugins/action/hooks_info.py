@@ -11,10 +11,10 @@ from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.playbook.play import Play
-from ansible.plugins.action import ActionBase
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput
 from ansible_collections.podferry.live.plugins.module_utils._hooks.spec import Surroundings, parse
+from ansible_collections.podferry.live.plugins.plugin_utils._action import ControllerAction
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "pre_migration": {"type": "raw"},
@@ -24,12 +24,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 PHASES = ("pre_migration", "post_migration")
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ControllerAction):
     """Runs on the controller only; the host of the task does not matter."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)

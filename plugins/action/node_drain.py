@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.podferry.live.plugins.module_utils._drain.drain import Drain
@@ -21,6 +20,7 @@ from ansible_collections.podferry.live.plugins.module_utils._report.drain import
     summary,
     table,
 )
+from ansible_collections.podferry.live.plugins.plugin_utils._action import ControllerAction
 from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
 from ansible_collections.podferry.live.plugins.plugin_utils._screen import OfPod, Screen, interruptible
 from ansible_collections.podferry.live.plugins.plugin_utils._tools import EXPECTED, failed, make_cluster, make_tools
@@ -44,13 +44,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ControllerAction):
     """Runs on the controller; the host of the task does not matter, those of the nodes do."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)

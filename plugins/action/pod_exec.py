@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.podferry.live.plugins.module_utils._kube.cluster import Cluster
 from ansible_collections.podferry.live.plugins.module_utils._kube.config import AuthOptions, context_namespace
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import (
@@ -24,6 +22,7 @@ from ansible_collections.podferry.live.plugins.module_utils._kube.pod_exec impor
     execute,
 )
 from ansible_collections.podferry.live.plugins.module_utils._kube.rest import RestClient
+from ansible_collections.podferry.live.plugins.plugin_utils._action import ControllerAction
 from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -37,12 +36,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 _SHOWN = 2000
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ControllerAction):
     """Runs on the controller only; the host of the task does not matter."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)

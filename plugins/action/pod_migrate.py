@@ -9,7 +9,6 @@ import os
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.podferry.live.plugins.module_utils._kube.config import AuthOptions, context_namespace
@@ -20,8 +19,10 @@ from ansible_collections.podferry.live.plugins.module_utils._plan.plan import Pl
 from ansible_collections.podferry.live.plugins.module_utils._report import file as report_file
 from ansible_collections.podferry.live.plugins.module_utils._report.record import Report
 from ansible_collections.podferry.live.plugins.module_utils._report.summary import summary
+from ansible_collections.podferry.live.plugins.plugin_utils._action import ControllerAction
 from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
 from ansible_collections.podferry.live.plugins.plugin_utils._screen import Screen, interruptible
+from ansible_collections.podferry.live.plugins.plugin_utils._shelf import STORE_OPTIONS, make_detour
 from ansible_collections.podferry.live.plugins.plugin_utils._tools import EXPECTED, failed, make_tools
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -31,6 +32,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "choices": ["auto", "keep", "new"], "default": "auto"},
     "tcp": {"type": "str", "choices": ["close", "refuse"], "default": "close"},
     "source_policy": {"type": "str", "choices": ["freeze", "keep_running"], "default": "freeze"},
+    "transfer": {"type": "dict", "options": STORE_OPTIONS},
     "report": {"type": "path"},
     "stop_after": {"type": "str", "choices": ["preflight", "end"], "default": "end"},
     "ready_timeout": {"type": "int", "default": 300},
@@ -39,13 +41,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 _GOOD = ("finished", "already_there", "planned")
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ControllerAction):
     """Runs on the controller; the host of the task does not matter, those of the two nodes do."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
-    _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -60,6 +57,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 screen,
                 interrupt=screen.interrupted,
                 ready_timeout_s=float(arguments["ready_timeout"]),
+                detour=make_detour(arguments["transfer"]) if arguments["transfer"] else None,
             )
             migration = Migration(self._options(arguments), tools)
             plan: Plan | None
@@ -87,6 +85,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             name=arguments["name"],
             tcp=arguments["tcp"],
             source_policy=arguments["source_policy"],
+            through=bool(arguments["transfer"]),
         )
 
     def _write(self, path: str | None, report: Report, screen: Screen) -> None:

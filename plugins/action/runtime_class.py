@@ -9,8 +9,6 @@ import json
 import os
 import typing as t
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.podferry.live.plugins.module_utils._kube.config import AuthOptions
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import (
     KubeError,
@@ -24,6 +22,7 @@ from ansible_collections.podferry.live.plugins.module_utils._kube.runtime_class 
     Outcome,
     RuntimeClass,
 )
+from ansible_collections.podferry.live.plugins.plugin_utils._action import ControllerAction
 from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -33,12 +32,8 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ControllerAction):
     """Runs on the controller only; the host of the task does not matter."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)

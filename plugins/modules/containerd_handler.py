@@ -73,86 +73,29 @@ files:
   sample: [/etc/containerd/config.toml]
 """
 
-import os
-import tempfile
 import typing as t
-from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._common.errors import PodferryError
 from ..module_utils._node import containerd_handler as handler
-from ..module_utils._runtime import cri, facts, process
-
-
-class Containerd:
-    """The node's containerd: its configuration read, and its files written."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self._module = module
-        self._machine = facts.Probe(process.run)
-        runtime = facts.Runtime.detect(self._machine, None)
-        if runtime is None or runtime.engine != "containerd":
-            raise PodferryError(
-                "containerd does not run as a systemd service", "Start it: `systemctl start containerd`."
-            )
-        self._runtime = runtime
-        version = runtime.facts()["version"]
-        if version is None:
-            raise PodferryError("`containerd --version` says no version")
-        self.version = [int(part) for part in version.split(".")]
-        self.path = os.path.realpath(runtime.config_path or facts.CONTAINERD_CONFIG)
-
-    def config(self) -> cri.CriConfig:
-        """Return what containerd makes of its files now."""
-        return self._runtime.config()
-
-    def apply(self, change: handler.FileChange) -> None:
-        """Write or remove one file; owner and mode of an existing one stay."""
-        if change.after is None:
-            os.unlink(change.path)
-            if handler.made_folder(change):
-                os.rmdir(os.path.dirname(change.path))
-            return
-        os.makedirs(os.path.dirname(change.path), mode=0o755, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=self._module.tmpdir)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(change.after)
-        if change.before is None:
-            os.chmod(temporary, 0o644)
-        self._module.atomic_move(temporary, change.path)
-
-
-def read(path: str) -> bytes | None:
-    """Return a file's bytes, or None when there is none."""
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        return None
+from ..module_utils._node.containerd_files import Containerd
 
 
 def ensure(module: AnsibleModule) -> dict[str, t.Any]:
     """Bring the files into the wanted state."""
-    containerd = Containerd(module)
+    containerd = Containerd(module.tmpdir, module.atomic_move)
     present, program = module.params["state"] == "present", module.params["program"]
-    situation = handler.Situation(containerd.version, containerd.config(), containerd.path, read, os.path.isdir)
+    situation = containerd.situation()
     changes = [
         change
         for change in handler.plan(situation, present, program, module.params["pod_annotations"])
         if change.needed
     ]
     if changes and not module.check_mode:
-        done: list[handler.FileChange] = []
-        try:
-            for change in changes:
-                done.append(change)
-                containerd.apply(change)
-            handler.check_effective(situation.config, containerd.config(), present, program)
-        except (PodferryError, OSError):
-            for change in reversed(done):
-                if read(change.path) != change.before:
-                    containerd.apply(handler.FileChange(change.path, change.after, change.before))
-            raise
+        containerd.carry_out(
+            changes, lambda config: handler.check_effective(situation.config, config, present, program)
+        )
     return {
         "changed": bool(changes),
         "files": [change.path for change in changes],

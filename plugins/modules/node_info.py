@@ -10,7 +10,7 @@ module: node_info
 short_description: Facts of a Kubernetes node that matter to a live migration
 version_added: 0.1.0
 description:
-  - Reads the versions of CRIU, runc and the container runtime, the runtime's effective configuration, the kubelet's timeout, and the
+  - Reads the versions of CRIU, runc or crun and the container runtime, the runtime's effective configuration, the kubelet's timeout, and the
     properties of processor, kernel and security modules that decide whether a pod can move between two nodes.
   - The same facts are taken in the preflight of a migration.
 extends_documentation_fragment:
@@ -22,6 +22,17 @@ options:
       - Also list the containers that run on the node, with which runtime they were created, and the migrations under way.
     type: bool
     default: false
+  abilities:
+    description:
+      - Also find out what a checkpoint through the kubelet depends on, and which optional features CRIU and the kernel have.
+        Starts the programs of the kubelet and of CRIU several times.
+    type: bool
+    default: false
+  engine:
+    description:
+      - For RV(abilities), look at this container runtime instead of at the one that the kubelet uses.
+    type: str
+    choices: [containerd, crio]
 requirements:
   - root on the node, for C(criu check) and for what F(/proc) shows of the runtime's own environment
 seealso:
@@ -81,7 +92,7 @@ facts:
       sample: {path: /usr/sbin/criu, version: [4, 1, 1], check_ok: true, check: ""}
     runtime:
       description: >-
-        The container runtime that the kubelet uses: engine, version, its runc, whether it has the handler C(podferry), its cgroup
+        The container runtime that the kubelet uses: engine, version, its runc or crun, whether it has the handler C(podferry), its cgroup
         driver, and whether its CRI answers.
       type: dict
     engine:
@@ -91,6 +102,9 @@ facts:
       description: Major and minor version of the Python that ran this module.
       type: list
       elements: int
+    age:
+      description: Whether C(age) is installed, which encrypts checkpoints and what goes through a store.
+      type: bool
     zstd:
       description: Whether C(zstd) is installed.
       type: bool
@@ -126,6 +140,37 @@ containers:
     podferry:
       description: Whether it was created by the handler C(podferry).
       type: bool
+abilities:
+  description: What the node could do beyond a plain migration. What cannot be told is null, false or empty.
+  returned: when O(abilities=true)
+  type: dict
+  contains:
+    installed:
+      description: Where systemd services would find the programs C(containerd), C(crio), C(runc), C(crun) and C(kubelet), null if nowhere.
+      type: dict
+    runtime:
+      description: >-
+        The running container runtime: its version, whether its CRI answers and has a checkpoint call, whether that is enabled, and
+        the options about checkpoints that this version knows, with their effective values.
+      type: dict
+      sample:
+        engine: crio
+        version: 1.36.3
+        answers: true
+        restart_safe: true
+        checkpoint_call: true
+        checkpoint: true
+        settings: {enable_criu_support: true}
+    kubelet:
+      description: >-
+        The running kubelet's version, its folder for drop-ins, whether its feature gate C(ContainerCheckpoint) is on, and whether it would
+        be without the drop-in of role C(kubelet).
+      type: dict
+      sample: {version: 1.36.2, config_dir: /etc/kubernetes/kubelet.conf.d, checkpoint: true, checkpoint_elsewhere: true}
+    criu:
+      description: What C(criu check --feature) says of optional features.
+      type: dict
+      sample: {mem_dirty_track: true, pagemap_scan: true, uffd: true, uffd-noncoop: true}
 runs:
   description: Migrations that have a state on the node. They are under way, or ended in a crash and the next run removes them.
   returned: when O(containers=true)
@@ -139,13 +184,21 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._node import abilities
 from ..module_utils._runtime import cri, facts, process, running
 
 RUNS = "/run/podferry/runs"
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={"containers": {"type": "bool", "default": False}}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={
+            "containers": {"type": "bool", "default": False},
+            "abilities": {"type": "bool", "default": False},
+            "engine": {"type": "str", "choices": ["containerd", "crio"]},
+        },
+        supports_check_mode=True,
+    )
     found = facts.collect(process.run)
     result: dict[str, t.Any] = {"changed": False, "facts": found}
     if module.params["containers"]:
@@ -155,6 +208,9 @@ def main() -> None:
             {"id": container.id, "pid": container.pid, "podferry": _is_ours(container.program)} for container in listed
         ]
         result["runs"] = [os.path.basename(path) for path in sorted(glob.glob(f"{RUNS}/*"))]
+    if module.params["abilities"]:
+        machine = facts.Probe(process.run)
+        result["abilities"] = abilities.collect(machine, module.params["engine"] or "", found["criu"]["path"])
     module.exit_json(**result)
 
 

@@ -21,7 +21,9 @@ from ansible_collections.podferry.live.plugins.module_utils._kube.cluster import
 from ansible_collections.podferry.live.plugins.module_utils._kube.config import AuthOptions
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeSetupError
 from ansible_collections.podferry.live.plugins.module_utils._kube.rest import RestClient
-from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import Reporter, Tools
+from ansible_collections.podferry.live.plugins.module_utils._migrate.peer import Peer
+from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import Detour, Reporter, Sessions, Tools
+from ansible_collections.podferry.live.plugins.module_utils._migrate.session import EventLog
 from ansible_collections.podferry.live.plugins.plugin_utils._nodes import InventoryError, inventory, session_opener
 
 MODULE_UTILS = Path(__file__).resolve().parent.parent / "module_utils"
@@ -43,6 +45,7 @@ def make_tools(
     *,
     interrupt: threading.Event,
     ready_timeout_s: float = 300.0,
+    detour: Detour | None = None,
 ) -> Tools:
     """Everything from outside. Raises KubeSetupError, InventoryError."""
     return Tools(
@@ -55,7 +58,18 @@ def make_tools(
         who=who(task_vars),
         ready_timeout_s=ready_timeout_s,
         interrupt=interrupt,
+        detour=detour,
     )
+
+
+def node_peer(task_vars: Mapping[str, Any], play_context: Any) -> Peer:
+    """The node that the task's own host stands for. Raises InventoryError."""
+    name = str(task_vars["inventory_hostname"])
+    for node, hosts in inventory(task_vars).items():
+        for host in hosts:
+            if host.name == name:
+                return Peer(node, host, Sessions(session_opener(task_vars, play_context)), EventLog())
+    raise InventoryError(f"host {name} is not in the inventory")
 
 
 def who(task_vars: Mapping[str, Any]) -> str:

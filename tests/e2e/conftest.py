@@ -2,18 +2,22 @@
 """One lab for the whole session, prepared once; every test gets clean nodes and proves that it leaves none of ours behind.
 
 PODFERRY_LAB=<name> uses (and keeps) a lab of that name: for working on tests. Without it a lab of its own is made and removed.
+PODFERRY_OTHER_LAB=<name> does the same for the second lab, with containerd and runc of Debian testing.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from e2e.support.cluster import Cluster, until
 from e2e.support.footprint import Footprint
+from e2e.support.host import host_state
 from e2e.support.lab import NODES, Lab, port_of
 from e2e.support.plays import Plays
 
@@ -30,6 +34,38 @@ def lab() -> Iterator[Lab]:
     lab.up()
     yield lab
     if not given:
+        lab.down()
+
+
+@dataclass
+class OtherLab:
+    """A second lab, and what the host was like before it came."""
+
+    lab: Lab
+    host_before: set[str]
+
+
+@pytest.fixture(scope="session")
+def other_lab() -> Iterator[OtherLab]:
+    """A lab of its own, never prepared by us, with containerd and runc of Debian testing.
+
+    Modules that use it are next to each other in the order of tests, so that it need not stay up: the last of them is
+    test_lab_lifecycle, which takes it down.
+    """
+    given = os.environ.get("PODFERRY_OTHER_LAB")
+    if given:
+        lab = Lab(given, port_of(given), "testing")
+        lab.up()
+        yield OtherLab(lab, set())
+        return
+    lab = Lab("lifecycle", runtime_suite="testing")
+    # Two runs on one machine would take each other's lab down.
+    with Path(f"/run/lock/podferry-lab-{lab.name}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lab.down()
+        before = host_state(lab)
+        lab.up()
+        yield OtherLab(lab, before)
         lab.down()
 
 

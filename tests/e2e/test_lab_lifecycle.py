@@ -3,23 +3,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from e2e.conftest import OtherLab
 from e2e.support.cluster import until
 from e2e.support.host import host_state
 from e2e.support.lab import NODES, Lab
 
-NAME = "lifecycle"
 MACHINES = (*NODES, "control-host")
 
 
@@ -47,17 +45,10 @@ def _unchanged(lab: Lab) -> None:
 
 
 @pytest.fixture(scope="module")
-def own() -> Iterator[tuple[Lab, set[str]]]:
+def own(other_lab: OtherLab) -> tuple[Lab, set[str]]:
     """The lab of this module, and what the host was like before it."""
-    lab = Lab(NAME)
-    # Two runs on one machine would take each other's lab down.
-    with Path(f"/run/lock/podferry-lab-{NAME}").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lab.down()
-        before = host_state(lab)
-        lab.up()
-        yield lab, before
-        lab.down()
+    assert other_lab.host_before, "unset PODFERRY_OTHER_LAB: these tests take the lab down"
+    return other_lab.lab, other_lab.host_before
 
 
 def test_second_up_changes_nothing(own: tuple[Lab, set[str]]) -> None:

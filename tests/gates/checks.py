@@ -10,6 +10,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,11 @@ from gates.runner import ROOT, CheckFailed, Runner, tracked_files
 
 NAMESPACE, NAME = "podferry", "live"
 PLUGINS = "ansible_collections.podferry.live.plugins"
-# Installed on nodes and run by the node's own Python, 3.9 or later.
-NODE_CODE = [f"plugins/module_utils/{part}" for part in ("_common", "_runtime", "_criu", "_ferry", "_store")]
+# Run by the node's own Python, 3.9 or later.
+NODE_CODE = [
+    f"plugins/module_utils/{part}"
+    for part in ("_common", "_runtime", "_criu", "_ferry", "_store", "_archive", "_kubelet")
+]
 OLDEST_NODE_PYTHON = "3.9"
 # Never in the built collection, whatever galaxy.yml says.
 NOT_RELEASED = (
@@ -236,9 +240,29 @@ def e2e(run: Runner) -> None:
 
 
 def molecule(run: Runner) -> None:
-    """The default scenario: lab up, nodes prepared, a counter moved, verified with testinfra, lab down."""
+    """Every scenario: the default one (a pod moves), then one a role. They share one lab, which stays up between them."""
+    scenarios = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    scenarios.sort(key=lambda name: name != "default")
+    took: dict[str, float] = {}
+    failed = []
     with tempfile.TemporaryDirectory(prefix="podferry-molecule-") as ephemeral:
-        run.command("molecule", "test", "-s", "default", env={"MOLECULE_EPHEMERAL_DIRECTORY": ephemeral}, timeout=1200)
+        env = {"MOLECULE_EPHEMERAL_DIRECTORY": ephemeral}
+        down = ("molecule", "destroy", "-s", "default")
+        run.command(*down, env=env, timeout=300)
+        try:
+            for name in scenarios:
+                started = time.monotonic()
+                folder = {"MOLECULE_EPHEMERAL_DIRECTORY": f"{ephemeral}/{name}", "PODFERRY_MOLECULE_KEEP": "1"}
+                try:
+                    run.command("molecule", "test", "--destroy=never", "-s", name, env=folder, timeout=900)
+                except CheckFailed as failure:
+                    failed.append(f"{name}: {failure}")
+                took[name] = time.monotonic() - started
+        finally:
+            run.command(*down, env=env, timeout=300)
+    print(f"{len(scenarios)} scenarios: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in took.items()))
+    if failed:
+        raise CheckFailed("; ".join(failed))
 
 
 STEPS: dict[str, Callable[[Runner], None]] = {

@@ -19,17 +19,22 @@ MODULES = {
     "migrate.yml": ["hooks_info", "pod_migrate"],
     "drain.yml": ["node_drain"],
     "cancel.yml": ["pod_migration_cancel"],
+    "checkpoint.yml": ["pod_checkpoint"],
+    "restore.yml": ["criu_restore"],
 }
+OF_THE_PLAYBOOK = {"restore.yml": {"target": {}, "copies": {"type": "int"}}}
+"""Variables that are no option of a module."""
 QUESTIONS = [(t["playbook"], q) for t in TEMPLATES for q in t.get("survey_spec", {}).get("spec", [])]
 
 
 def options(playbook: str) -> dict[str, Any]:
     """The options of the module behind a playbook, and of the one that reads hooks, as their documentation has them."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = dict(OF_THE_PLAYBOOK.get(playbook, {}))
     for module in MODULES[playbook]:
         source = (ROOT / f"plugins/modules/{module}.py").read_text()
         documentation = source.split("DOCUMENTATION = ", 1)[1].split('"""')[1]
         found.update(yaml.safe_load(documentation)["options"])
+        found["store"] = {}  # by its name in podferry_stores
     return found
 
 

@@ -13,7 +13,7 @@ import yaml
 from ansible_collections.podferry.live.plugins.module_utils._common import toml
 from ansible_collections.podferry.live.plugins.module_utils._runtime import cri
 
-ROLE = Path(__file__).resolve().parents[2] / "roles" / "node"
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "crio"
 DEFAULT: dict[str, Any] = {
     "name": "runc",
     "root": "/run/runc",
@@ -35,8 +35,8 @@ def render(default: dict[str, Any]) -> str:
     )
     environment.filters["to_json"] = json.dumps
     variables = yaml.safe_load((ROLE / "vars/main.yml").read_text())
-    facts = {"facts": {"runtime": {"default": default}}}
-    return environment.get_template("crio.conf.j2").render(**variables, __node=facts, ansible_managed="Ansible managed")
+    passed = {"crio_handler_default": default, "crio_handler_program": "/usr/local/libexec/podferry/podferry-runc"}
+    return environment.get_template("handler.conf.j2").render(**variables, **passed, ansible_managed="Ansible managed")
 
 
 def test_the_handler_inherits_everything_but_the_program() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-NODE_PACKAGES = ("_common", "_criu", "_ferry", "_runtime", "_store")
+NODE_PACKAGES = ("_archive", "_common", "_criu", "_ferry", "_runtime", "_store")
 """What role ``node`` installs, below ``plugins/module_utils`` here and below ``podferry/`` there."""
 
 

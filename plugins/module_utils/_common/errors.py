@@ -71,8 +71,8 @@ class TargetGaveUp(RestoreFailed):
 
     @classmethod
     def because(cls, data: t.Mapping[str, t.Any] | None) -> TargetGaveUp:
-        """Take over what the target said of the cause."""
-        cause = data or {}
+        """Take over what the target said of the cause, whatever it said."""
+        cause = data if isinstance(data, dict) else {}
         return cls(
             str(cause.get("message") or "the target gave up"),
             str(cause.get("remedy") or ""),
@@ -115,5 +115,6 @@ _BY_KIND: dict[str, type[PodferryError]] = {
 
 def from_dict(data: t.Mapping[str, t.Any]) -> PodferryError:
     """Make an error again of what :meth:`PodferryError.to_dict` gave; an unknown type becomes the base class."""
+    data = data if isinstance(data, dict) else {}
     cls = _BY_KIND.get(str(data.get("type")), PodferryError)
     return cls(str(data.get("message", "")), str(data.get("remedy") or ""), str(data.get("phase") or ""))

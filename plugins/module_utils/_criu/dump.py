@@ -24,7 +24,7 @@ from .log import explain
 
 DUMP_LOG = "dump.log"
 DESCRIPTORS = "descriptors.json"
-"""Written by runc before it calls CRIU, read by its restore before it calls CRIU."""
+"""Written by runc and crun before they call CRIU, read by their restore before it calls CRIU."""
 STOP_SECONDS = 30.0
 """How long a dump that nobody wants any more may take to end by itself."""
 
@@ -45,6 +45,7 @@ def argv(container: Container, images: str, work: str, skip_in_flight: bool) -> 
     return [*words, container.id]
 
 
+_OPTIONS = ("skip-in-flight",)
 _REPORT = "This is a defect of podferry: please report it with the runtime's version."
 
 
@@ -56,8 +57,9 @@ class Dump:
         os.makedirs(work, mode=0o700, exist_ok=True)
         self._name = container.name
         self._work = work
+        self._images = images
         # Runtimes that know the flag set it for CRIU in any case; the others leave it to the configuration.
-        env = environment(work, ["skip-in-flight"])
+        env = environment(work, _OPTIONS)
         self._hold: Hold | None = None
         if can_hold(container.runtime):
             self._hold = Hold(work)
@@ -65,6 +67,10 @@ class Dump:
         self._argv = argv(container, images, work, skip_in_flight)
         self._env = env
         self._process: subprocess.Popen[bytes] | None = None
+
+    def tell(self, options: t.Sequence[str]) -> None:
+        """Give CRIU more options; before :meth:`begin`."""
+        environment(self._work, [*_OPTIONS, *options])
 
     def get_ready(self, timeout: float, pulse: t.Callable[[], None]) -> None:
         """Start the runtime and let it come as far as CRIU, while the container still runs. ``timeout`` in seconds.
@@ -113,6 +119,13 @@ class Dump:
         """Whether it goes on."""
         return self._process is not None and self._process.poll() is None
 
+    def described(self) -> bool:
+        """Whether there is all that the other node's runtime wants before CRIU; a runtime that is not held writes it late."""
+        try:
+            return os.path.getsize(os.path.join(self._images, DESCRIPTORS)) > 0
+        except OSError:
+            return False
+
     def finish(self) -> None:
         """Wait for the end.
 
@@ -151,6 +164,11 @@ def _tail(path: str) -> str:
 _REMEDIES: tuple[tuple[str, str], ...] = (
     ("io_uring", "The application uses io_uring, which CRIU does not support: switch it off in the application."),
     ("tcp", "Migrate with tcp=close, or when no connection is open."),
+    ("in-flight", "A connection over a unix socket has not been accepted yet and carries data: migrate again."),
+    (
+        "Control messages",
+        "Messages with credentials (SO_PASSCRED) are on their way through a unix socket: migrate again.",
+    ),
     ("unix", "A unix socket is connected to a process outside the pod: close it before the migration."),
     ("No space", "Memory for the dump ran out: give the node more, or make the pod smaller."),
     (

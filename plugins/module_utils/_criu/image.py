@@ -17,7 +17,7 @@ from .._common.errors import InvalidInput
 
 HEADER_BYTES = 8
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MOST_BYTES = 256 << 20
+MOST_BYTES = 256 << 20
 
 Field = t.Tuple[int, int, t.Union[int, bytes]]
 """Number, wire type, value."""
@@ -67,10 +67,25 @@ class Message:
                 found.append(item)
         return found
 
+    def inner(self, field: int) -> Message | None:
+        """An inner message; None without one."""
+        data = self.data(field)
+        return None if data is None else Message(data)
+
+    def inners(self, field: int) -> list[Message]:
+        """All messages of a repeated field."""
+        return [Message(value) for number, _wire, value in self.fields if number == field and isinstance(value, bytes)]
+
+    def text(self, field: int) -> str:
+        """A string; what is not UTF-8 in it is replaced."""
+        return (self.data(field) or b"").decode("utf-8", "replace")
+
     def data(self, field: int) -> bytes | None:
         """The bytes of a string, of bytes or of an inner message; None without one."""
         found = [value for number, _wire, value in self.fields if number == field and isinstance(value, bytes)]
-        return found[-1] if found else None
+        if len(found) > 1:  # CRIU would put the parts together: what it reads and what we read must be the same
+            raise InvalidInput("a message of CRIU's says something twice")
+        return found[0] if found else None
 
     def set(self, field: int, value: int | bytes) -> None:
         """Give a field this one value, where it was or at the end."""
@@ -122,18 +137,26 @@ def read(path: str) -> tuple[bytes, list[bytes]]:
     :raises InvalidInput: it is none, or larger than such a list can be.
     """
     with open(path, "rb") as stream:
-        content = stream.read(_MOST_BYTES + 1)
-    if len(content) < HEADER_BYTES or len(content) > _MOST_BYTES:
-        raise InvalidInput(f"{os.path.basename(path)} is no image of CRIU's")
+        content = stream.read(MOST_BYTES + 1)
+    return parse(content, os.path.basename(path))
+
+
+def parse(content: bytes, name: str) -> tuple[bytes, list[bytes]]:
+    """The header and the entries of an image's bytes.
+
+    :raises InvalidInput: it is none, or larger than such a list can be.
+    """
+    if len(content) < HEADER_BYTES or len(content) > MOST_BYTES:
+        raise InvalidInput(f"{name} is no image of CRIU's")
     entries = []
     position = HEADER_BYTES
     while position < len(content):
         if position + 4 > len(content):
-            raise InvalidInput(f"{os.path.basename(path)} is cut off")
+            raise InvalidInput(f"{name} is cut off")
         (length,) = struct.unpack_from("<I", content, position)
         position += 4
         if position + length > len(content):
-            raise InvalidInput(f"{os.path.basename(path)} is cut off")
+            raise InvalidInput(f"{name} is cut off")
         entries.append(content[position : position + length])
         position += length
     return content[:HEADER_BYTES], entries

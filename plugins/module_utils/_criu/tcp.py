@@ -84,12 +84,12 @@ def _connection(inner: bytes | None) -> Connection | None:
     if entry.number(_PROTO) != _TCP or entry.number(_STATE) not in _CONNECTED:
         return None
     return Connection(
-        (_address(entry.numbers(_SRC)), entry.number(_SRC_PORT)),
-        (_address(entry.numbers(_DST)), entry.number(_DST_PORT)),
+        (address(entry.numbers(_SRC)), entry.number(_SRC_PORT)),
+        (address(entry.numbers(_DST)), entry.number(_DST_PORT)),
     )
 
 
-def _address(words: t.Sequence[int]) -> str:
+def address(words: t.Sequence[int]) -> str:
     """Addresses are 32-bit words in the byte order of the network."""
     packed = b"".join(struct.pack("<I", word & 0xFFFFFFFF) for word in words)
     if len(packed) == 4:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: may change without notice.
-"""Entry point of the node's code: ``podferry-node session | serve RUN ROLE | guard RUN ROLE | handler WORD…``."""
+"""Entry point of the node's code: ``podferry-node session | serve RUN ROLE | guard RUN ROLE | carry TASK | handler WORD…``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ def main(words: t.Sequence[str]) -> int:
         from . import session
 
         return session.main()
+    if command == "carry" and len(words) == 2:
+        from . import through
+
+        return through.main(words[1])
     if command in ("serve", "guard") and len(words) == 3:
         if command == "serve":
             from . import serve
@@ -31,7 +35,7 @@ def main(words: t.Sequence[str]) -> int:
         from . import guard
 
         return guard.main(words[1], words[2])
-    sys.stderr.write("usage: podferry-node session | serve RUN ROLE | guard RUN ROLE | handler WORD...\n")
+    sys.stderr.write("usage: podferry-node session | serve RUN ROLE | guard RUN ROLE | carry TASK | handler WORD...\n")
     return 2
 
 

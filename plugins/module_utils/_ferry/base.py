@@ -19,7 +19,7 @@ from .journal import Journal
 from .link import Link
 from .paths import RunPaths, valid_name
 
-Mode = t.Literal["twin", "copy", "successor", "undo"]
+Mode = t.Literal["twin", "copy", "successor", "undo", "checkpoint", "restore"]
 BESIDE = ("twin", "copy")
 """Modes in which the target pod stands beside the source: it is there before the freeze, and its restore decides."""
 
@@ -152,18 +152,8 @@ class Ferry:
         faults.point(f"{self.role}:phase:{phase}")
 
     def mount_images(self) -> None:
-        """Give this run's images a tmpfs of their own: never on a disk, never more than was checked for.
-
-        :raises PodferryError: the node refuses.
-        """
-        size = int(self.config.get("need_bytes") or 0)
-        if size <= 0:
-            raise InvalidInput("need_bytes must say how much memory the images may take")
-        os.makedirs(self.paths.images, mode=0o700, exist_ok=True)
-        options = f"size={size},mode=0700,nosuid,nodev,noexec"
-        done = self.runner(["mount", "-t", "tmpfs", "-o", options, "podferry", self.paths.images])
-        if done.code != 0:
-            raise CommandFailed(f"cannot mount a tmpfs for the images: {done.stderr.strip()}")
+        """Give this run's images a tmpfs of their own; see :func:`mount_images`."""
+        mount_images(self.paths, int(self.config.get("need_bytes") or 0), self.runner)
 
     def pump(self) -> None:
         """Handle what the control socket has, without waiting.
@@ -213,3 +203,18 @@ class Ferry:
     def run(self) -> None:
         """Carry the migration through to its end."""
         raise NotImplementedError
+
+
+def mount_images(paths: RunPaths, size: int, runner: Runner) -> None:
+    """Give a run's images a tmpfs of their own: never on a disk, never more than was checked for.
+
+    :param size: bytes that they may take.
+    :raises PodferryError: the node refuses.
+    """
+    if size <= 0:
+        raise InvalidInput("need_bytes must say how much memory the images may take")
+    os.makedirs(paths.images, mode=0o700, exist_ok=True)
+    options = f"size={size},mode=0700,nosuid,nodev,noexec"
+    done = runner(["mount", "-t", "tmpfs", "-o", options, "podferry", paths.images])
+    if done.code != 0:
+        raise CommandFailed(f"cannot mount a tmpfs for the images: {done.stderr.strip()}")

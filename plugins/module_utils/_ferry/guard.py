@@ -71,7 +71,7 @@ def _at_its_end(journal: Journal) -> bool:
 def finished(place: paths.RunPaths, journal: Journal) -> bool:
     """Thaw what was let go and stands restored; False when there is nothing (any more) that could be let go."""
     marks = [place.mark("restored", str(name)) for name in journal.data["containers"]]
-    if not all(os.path.exists(mark) for mark in marks):
+    if not all(os.path.exists(mark) for mark in marks) or os.path.exists(place.incomplete):
         return False
     record = Record(place.directory)
     with record.lock():

@@ -10,6 +10,7 @@ process that the shim or conmon waits for is the runtime itself, and nothing of 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
@@ -19,10 +20,12 @@ import typing as t
 from .._common import faults
 from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
 from .._common.files import read_json, write_json
+from .._criu import external, unix
 from .._criu.environment import environment, restore_options
 from .._criu.hold import FRONT
 from .._criu.restore import CreateCall, parse_create, restore_argv, value_of
 from .._runtime import finished, oci
+from .._runtime.aside import take_descriptor
 from . import hooks, logs, paths
 from .arrival import has_arrived
 from .control import Client
@@ -32,11 +35,16 @@ GATE_SECONDS = 100.0
 """How long a ``create`` waits for its state: under the kubelet's runtimeRequestTimeout of two minutes."""
 
 
+_FIRST_INHERITED = 300
+"""Above the descriptors that a runtime hands to CRIU by their numbers."""
+
+
 class Restore(t.NamedTuple):
     """What a ``create`` becomes."""
 
     argv: t.List[str]
     environment: t.Dict[str, str]
+    container: str
 
 
 def main(words: t.Sequence[str]) -> int:
@@ -57,7 +65,7 @@ def main(words: t.Sequence[str]) -> int:
         return _fail(log, f"podferry: {type(error).__name__}: {error}")
     if decision is None:
         os.execv(runtime, [runtime, *words])
-    faults.point("handler:exec:before")
+    faults.point("handler:exec:before", decision.container)
     os.execve(runtime, decision.argv, decision.environment)
 
 
@@ -99,17 +107,31 @@ def _decide(runtime: str, words: t.Sequence[str]) -> Restore | None:
         return None
     # Not before: a container that only passes by may be created with words that are new to us.
     call = parse_create(words)
-    faults.point("handler:claim:before")
+    faults.point("handler:claim:before", owner.container)
     _bind(run, owner, call.identifier)
-    faults.point("handler:claim:after")
+    faults.point("handler:claim:after", owner.container)
     answer = _wait(run, owner, call, runtime)
     if Record(run.directory).state() not in ("armed", "going"):
         raise StateConflict("the arrival was given up while its container was created")
     argv = restore_argv(runtime, call, answer["images"], answer["work"], config)
-    env = environment(answer["work"], restore_options(paths.ACTION))
+    options = [*restore_options(paths.ACTION), *external.options(config), *unix.inherited(_inherit(answer))]
+    env = environment(answer["work"], options)
     if answer.get("hold"):
         env = {**env, "PATH": f"{FRONT}:{env['PATH']}", "PODFERRY_HOLD": str(answer["hold"])}
-    return Restore(argv, {**os.environ, **env})
+    return Restore(argv, {**os.environ, **env}, owner.container)
+
+
+def _inherit(answer: t.Mapping[str, t.Any]) -> dict[int, int]:
+    """Take the sockets that the ferry has made, so that CRIU inherits them from the runtime that we become.
+
+    :returns: inode in the dump to descriptor.
+    """
+    found = {}
+    for inode, number in (answer.get("sockets") or {}).items():
+        taken = take_descriptor(int(answer["pid"]), int(number))
+        found[int(inode)] = fcntl.fcntl(taken, fcntl.F_DUPFD, _FIRST_INHERITED)
+        os.close(taken)
+    return found
 
 
 def _bind(run: paths.RunPaths, owner: oci.Identity, identifier: str) -> None:

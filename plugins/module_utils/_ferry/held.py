@@ -15,12 +15,15 @@ import os
 import stat
 import typing as t
 
-from .._common.errors import DumpFailed, RestoreFailed
+from .._common.errors import DumpFailed, InvalidInput, RestoreFailed
 from .._common.files import read_json, write_json
 from .._runtime import procfs
 
 NAME = "held.json"
 _MOST_BYTES = 8 << 20
+_MOST_ARCHIVE = 32 << 20
+"""Names take their part, too."""
+_MOST_ID = (1 << 32) - 2
 
 Entry = t.Dict[str, t.Any]
 
@@ -67,20 +70,79 @@ def pack(pids: t.Iterable[int], volumes: t.Mapping[str, str], archive: str) -> b
     return bool(entries)
 
 
+class _Held(t.NamedTuple):
+    """One file."""
+
+    mount: str
+    words: t.List[str]
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+    data: bytes
+
+
 def unpack(archive: str, volumes: t.Mapping[str, str]) -> None:
     """Put them into the target's volumes, where they are not there already.
 
-    :raises RestoreFailed: the archive asks for something else than that.
+    :raises InvalidInput: the archive is none. :raises RestoreFailed: it asks for something else than that.
     """
-    for entry in read_json(archive):
-        place, name = str(entry["mount"]), str(entry["path"])
-        words = name.split("/")
-        if place not in volumes or not all(word not in ("", ".", "..") for word in words):
-            raise RestoreFailed(f"the source sent a file for {place!r}, {name!r}: there is no such volume")
-        _put(volumes[place], words, entry)
+    for entry in read(archive):
+        if entry.mount not in volumes:
+            raise RestoreFailed(
+                f"the source sent a file for {entry.mount!r}, {'/'.join(entry.words)!r}: there is no such volume"
+            )
+        _put(volumes[entry.mount], entry)
 
 
-def _put(root: str, words: t.Sequence[str], entry: Entry) -> None:
+def read(archive: str) -> list[_Held]:
+    """The files in an archive that another node wrote.
+
+    :raises InvalidInput: it is none.
+    """
+    if os.path.getsize(archive) > _MOST_ARCHIVE:
+        raise InvalidInput("the source sent more open files than it may")
+    try:
+        found = read_json(archive)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("the source sent open files that cannot be read") from error
+    if not isinstance(found, list):
+        raise InvalidInput("the source sent open files that are no list")
+    return [_parse(entry) for entry in found]
+
+
+def _parse(entry: t.Any) -> _Held:
+    if not isinstance(entry, dict):
+        raise InvalidInput("the source sent an open file that is none")
+    mount, path, data = entry.get("mount"), entry.get("path"), entry.get("data")
+    if not isinstance(mount, str) or not isinstance(path, str) or not isinstance(data, str):
+        raise InvalidInput("the source sent an open file without name or contents")
+    words = path.split("/")
+    if not all(_is_name(word) for word in words):
+        raise InvalidInput(f"the source sent an open file of the name {path!r}")
+    numbers = []
+    for name, most in (("mode", 0o7777), ("uid", _MOST_ID), ("gid", _MOST_ID), ("mtime_ns", 1 << 62)):
+        number = entry.get(name)
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= most:
+            raise InvalidInput(f"the source sent an open file whose {name} is none")
+        numbers.append(number)
+    try:
+        contents = base64.b64decode(data, validate=True)
+    except ValueError as error:
+        raise InvalidInput("the source sent an open file whose contents cannot be read") from error
+    mode, uid, gid, mtime_ns = numbers
+    return _Held(mount, words, mode, uid, gid, mtime_ns, contents)
+
+
+def _is_name(word: str) -> bool:
+    try:
+        return word not in ("", ".", "..") and "\0" not in word and len(os.fsencode(word)) <= 255
+    except UnicodeEncodeError:
+        return False
+
+
+def _put(root: str, entry: _Held) -> None:
+    words = entry.words
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         for word in words[:-1]:
@@ -97,10 +159,10 @@ def _put(root: str, words: t.Sequence[str], entry: Entry) -> None:
         except FileExistsError:
             return
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(base64.b64decode(entry["data"], validate=True))
+            stream.write(entry.data)
             stream.flush()
-            os.fchown(descriptor, int(entry["uid"]), int(entry["gid"]))
-            os.fchmod(descriptor, int(entry["mode"]) & 0o777)
-            os.utime(descriptor, ns=(int(entry["mtime_ns"]), int(entry["mtime_ns"])))
+            os.fchown(descriptor, entry.uid, entry.gid)
+            os.fchmod(descriptor, entry.mode & 0o777)
+            os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
     finally:
         os.close(folder)

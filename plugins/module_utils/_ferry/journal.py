@@ -45,9 +45,12 @@ class Journal:
         """
         journal = cls(paths)
         try:
-            journal.data = read_json(paths.journal)
-        except (OSError, ValueError) as error:
+            data = read_json(paths.journal)
+        except (OSError, ValueError, RecursionError) as error:
             raise NotFound(f"this node knows no run {paths.run}") from error
+        if not isinstance(data, dict):
+            raise NotFound(f"this node knows no run {paths.run}", "Its journal is damaged.")
+        journal.data = data
         return journal
 
     @property

@@ -15,7 +15,7 @@ from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflic
 from .._common.files import read_json, write_atomic
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
-from . import paths, thaw, units
+from . import paths, thaw, through, units
 from .arrival import give_up
 from .control import Client
 from .journal import THAW_BY_GUARD, Journal, all_runs
@@ -23,9 +23,12 @@ from .record import Record
 
 _SHOWN = (
     "role", "state", "mode", "namespace", "pod", "uid", "target_pod", "source_pod", "source_node", "target_node",
-    "containers", "downtime_ms", "freeze_ns", "error", "context",
+    "containers", "downtime_ms", "freeze_ns", "error", "context", "criu_log",
 )  # fmt: skip
 """What of a journal a controller gets to see."""
+
+
+_DROP_SECONDS = 20.0
 
 
 def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = paths.STATE) -> list[dict[str, t.Any]]:
@@ -44,7 +47,20 @@ def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = pa
         entry["controlled"] = _controlled(place) if entry["alive"] else False
         if role == "target":
             entry["record"] = record_of(place)
+            entry["restored"] = _restored(place)
         found.append(entry)
+    return found
+
+
+def _restored(place: paths.RunPaths) -> list[dict[str, t.Any]]:
+    """The containers that stand or run restored: name, id and the process that was first in them."""
+    found = []
+    for name in sorted(os.listdir(place.directory)):
+        kind, _dot, container = name.partition(".")
+        if kind == "restored":
+            with contextlib.suppress(OSError, ValueError):
+                mark = read_json(os.path.join(place.directory, name))
+                found.append({"name": container, "id": mark.get("id"), "pid": mark.get("pid")})
     return found
 
 
@@ -150,10 +166,19 @@ def finish(place: paths.RunPaths, runner: Runner) -> None:
         _finish_source(place, runner)
     else:
         _finish_target(place, runner)
+    _drop_stored(journal)
     undo = place.run + ".undo"
     if role == "source" and os.path.isdir(os.path.join(place.state, "runs", undo)):
         finish(paths.RunPaths(undo, place.state), runner)
     _remove(place, runner)
+
+
+def _drop_stored(journal: Journal) -> None:
+    """What went through a store does not stay there. One that cannot be reached keeps what nobody can read: its key is gone."""
+    way = journal.data.get("through")
+    if isinstance(way, dict):
+        with contextlib.suppress(PodferryError):
+            through.drop_soon({**way, **way["fields"]}, _DROP_SECONDS)
 
 
 def _finish_source(place: paths.RunPaths, runner: Runner) -> None:

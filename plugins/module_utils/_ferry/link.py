@@ -166,12 +166,12 @@ class Link:
             frame = self.receive()
             if isinstance(frame, memoryview):
                 raise InvalidInput("data came where a message was due")
-            if frame["m"] == "beat":
-                continue
             if frame["m"] == "ping":
                 self.send("pong", n=frame.get("n"), t=time.monotonic_ns())
-                continue
-            return frame
+            elif frame["m"] != "beat":
+                return frame
+            if time.monotonic() >= deadline:  # also when the other end never stops to say that it is alive
+                return None
 
 
 def clock_offset(link: Link, rounds: int = 8) -> tuple[int, float]:

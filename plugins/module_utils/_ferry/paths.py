@@ -56,6 +56,8 @@ class RunPaths:
         self.journal = os.path.join(self.directory, "journal.json")
         self.control = os.path.join(self.directory, "control.sock")
         self.images = os.path.join(self.directory, "images")
+        self.incomplete = os.path.join(self.directory, "incomplete")
+        """What stands restored is not what it was yet, see :mod:`reunion`."""
         self.staging = os.path.join(STAGING if state == STATE else os.path.join(state, "staging"), run)
 
     def create(self) -> None:

@@ -39,8 +39,10 @@ class Record:
     def content(self) -> dict[str, t.Any]:
         """What it was armed with; empty when there is none."""
         for state in _STATES:
-            with contextlib.suppress(OSError, ValueError):
-                return dict(read_json(self._path(state)))
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                found = read_json(self._path(state))
+                if isinstance(found, dict):
+                    return found
         return {}
 
     def state(self) -> State:

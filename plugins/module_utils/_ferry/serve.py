@@ -15,12 +15,12 @@ from .._common.errors import DeadlineExceeded, InvalidInput, PodferryError
 from .._runtime import process
 from . import paths
 from .base import Ferry
+from .checkpoint import CheckpointFerry
 from .control import Message, Peer, Server
 from .source import SourceFerry
 from .target import TargetFerry
 
 _CONFIG_SECONDS = 20.0
-_ROLES: dict[str, type[Ferry]] = {"source": SourceFerry, "target": TargetFerry}
 _LINGER_SECONDS = 1.0
 
 
@@ -31,7 +31,7 @@ def main(run: str, role: str) -> int:
     server = Server(place.control)
     peer, request = _first_request(server)
     try:
-        ferry = _ROLES[role](place, request, server, process.run)
+        ferry = _ferry(role, request)(place, request, server, process.run)
         peer.subscribed = True
         answer = ferry.prepare()
     except PodferryError as error:
@@ -54,6 +54,12 @@ def main(run: str, role: str) -> int:
         if role == "source":
             break
     return 0
+
+
+def _ferry(role: str, request: Message) -> type[Ferry]:
+    if role == "target":
+        return TargetFerry
+    return CheckpointFerry if request.get("mode") == "checkpoint" else SourceFerry
 
 
 def _first_request(server: Server) -> tuple[Peer, Message]:

@@ -21,7 +21,8 @@ from .._common.digest import engine_digest
 from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
 from .._runtime import images, inspect, process
 from .._runtime.facts import collect
-from . import lifecycle, paths, units
+from .._store import operations
+from . import lifecycle, paths, stored, units
 from .control import Client
 from .record import Record
 
@@ -220,6 +221,21 @@ def _undo_arm(session: Session, arguments: Arguments) -> t.Any:
     return attached.ask({"op": "arm"})
 
 
+def _of_store(operation: t.Callable[[Arguments], t.Any]) -> Operation:
+    return lambda session, arguments: operation(arguments)
+
+
+def _restore_start(session: Session, arguments: Arguments) -> t.Any:
+    place = _run(arguments)
+    request = stored.restore_request(place, arguments)
+    try:
+        attached = session.attach(place.run, "target", units.start(place, "target", session.runner))
+        return attached.ask(request)
+    except PodferryError:
+        lifecycle.finish(place, session.runner)
+        raise
+
+
 OPERATIONS: dict[str, Operation] = {
     "hello": _hello,
     "facts": _facts,
@@ -241,6 +257,11 @@ OPERATIONS: dict[str, Operation] = {
     "record": lambda session, arguments: lifecycle.record_of(_run(arguments)),
     "thaw": lambda session, arguments: lifecycle.thaw_source(_run(arguments), arguments),
     "settle": lambda session, arguments: lifecycle.settle(_run(arguments), arguments),
+    "checkpoint_save": lambda session, arguments: stored.save(_run(arguments), arguments),
+    **{name: _of_store(operation) for name, operation in operations.OPERATIONS.items()},
+    "archive_adopt": lambda session, arguments: stored.adopt(_run(arguments), arguments, session.runner),
+    "restore_load": lambda session, arguments: stored.load(_run(arguments), arguments, session.runner),
+    "restore_start": _restore_start,
     "finish": lambda session, arguments: lifecycle.finish(_run(arguments), session.runner),
 }
 """Everything that a controller can ask of a node."""

@@ -8,104 +8,46 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
+import shutil
 import time
 import typing as t
 
-from .._common.errors import (
-    Cancelled,
-    DeadlineExceeded,
-    DumpFailed,
-    FreezeFailed,
-    InvalidInput,
-    LinkLost,
-    NotFound,
-    PodferryError,
-    StateConflict,
-    TargetGaveUp,
-)  # fmt: skip
-from .._criu import ipc
-from .._criu import tcp as connections
-from .._criu.dump import DESCRIPTORS, DUMP_LOG, STOP_SECONDS, Dump, log_tail
+from .._common.errors import DeadlineExceeded, InvalidInput, LinkLost, PodferryError, StateConflict, TargetGaveUp
+from .._criu.dump import DESCRIPTORS
 from .._runtime import container as containers
-from .._runtime import oci, procfs, quota, versions, volumes
-from .._runtime.inspect import established_connections, foreign_processes
+from .._runtime import oci
 from .._runtime.process import Runner
-from . import deadman, held, logs, thaw, tls, tree
-from .base import BESIDE, Ferry, roster
+from . import deadman, logs, said, through, tls
+from .base import BESIDE
 from .control import Message, Peer, Server
+from .departure import GET_READY_SECONDS, Departure
 from .link import Link, clock_offset
 from .pace import Pace
-from .paths import VOLUMES, RunPaths
-from .staging import Staging
+from .paths import RunPaths
 from .transfer import Sender
 
-_FOREIGN_TRIES = 5
-_FOREIGN_PAUSE = 0.2
 _PROGRESS_SECONDS = 0.5
-_GET_READY_SECONDS = 20.0
-_SKIPS_IN_FLIGHT = [1, 3]
-"""runc's version from which on it has a flag for it."""
 
 
-class SourceFerry(Ferry):
+class SourceFerry(Departure):
     """One migration, seen from the node that the pod leaves."""
 
-    role = "source"
+    modes = (*BESIDE, "successor")
 
     def __init__(self, paths: RunPaths, config: t.Mapping[str, t.Any], server: Server, runner: Runner) -> None:
         super().__init__(paths, config, server, runner)
-        self.tcp: str = config.get("tcp", "close")
-        if self.mode not in (*BESIDE, "successor") or self.tcp not in ("close", "refuse"):
-            raise InvalidInput(f"mode {self.mode!r} or tcp {self.tcp!r} is not known")
-        self._containers = [containers.find(str(item["name"]), str(item["id"])) for item in config["containers"]]
-        for item in self._containers:
-            oci.check_trusted(item.config)
-            if (item.owner.namespace, item.owner.pod, item.owner.uid) != (
-                config["namespace"],
-                config["pod"],
-                config["uid"],
-            ):
-                raise NotFound(f"container {item.name} does not belong to pod {config['pod']} of that UID any more")
-        self._staging: Staging | None = None
-        self._stage_wanted = False
-        self._go: tuple[Peer, Message] | None = None
+        self.keeps_rounds = self.mode == "successor"
         self._relinquish: tuple[Peer, Message] | None = None
-        self._cancelled = False
-        self._cancellable = True
         self._word_out = False
         """Go or relinquish may have reached the target: only its own word that it gave up lets us thaw again."""
-        self._dumps: list[Dump] = []
-        self._usage: dict[str, int] = {}
         self._offset = 0
-        self._freeze_ns = 0
         self._sender: Sender | None = None
         self._last_progress = 0.0
-        self._can_hold_loopback = False
-        self._closed = 0
+        self._carrier: through.Carrier | None = None
+        """Takes the freeze's state to a store; None: it goes over the link."""
+        self._stored = 0
 
     # --- requests -------------------------------------------------------------------------------------------------
-
-    def on_go(self, peer: Peer, request: Message) -> None:
-        """Freeze as soon as the target's handler waits."""
-        if self.journal.state != "prepared":
-            raise StateConflict(f"the source is {self.journal.state}, not prepared")
-        self._go = (peer, request)
-
-    def on_stage(self, peer: Peer, request: Message) -> None:
-        """Copy the pod's files while it runs, in rounds; ``staged`` is said when that is worth no further round."""
-        if self.journal.state != "prepared":
-            raise StateConflict(f"the source is {self.journal.state}, not prepared")
-        self._stage_wanted = True
-        peer.answer(request, {})
-
-    def on_cancel(self, peer: Peer, request: Message) -> None:
-        """Stop, if the commit point has not been reached."""
-        if not self._cancellable:
-            peer.answer(request, {"cancelled": False})
-            return
-        self._cancelled = True
-        peer.answer(request, {"cancelled": True})
 
     def on_relinquish(self, peer: Peer, request: Message) -> None:
         """Give the source up for its successor: the commit point when the name is kept."""
@@ -119,12 +61,6 @@ class SourceFerry(Ferry):
         if peer.subscribed and awaited and not self.server.controlled():
             self._cancelled = True
 
-    def _watch(self) -> None:
-        """Look after everything that may end the migration early."""
-        self.pump()
-        if self._cancelled and self._cancellable:
-            raise Cancelled("the migration was cancelled before the commit point", "The pod runs on at its source.")
-
     # --- the way ----------------------------------------------------------------------------------------------------
 
     def prepare(self) -> dict[str, t.Any]:
@@ -133,16 +69,7 @@ class SourceFerry(Ferry):
         :returns: the answer to ``ferry_start``.
         """
         self.phases.enter("prepare")
-        thaw.claim(self.paths, self.config["namespace"], self.config["pod"])
-        self.journal.write(
-            "prepared", run=self.paths.run, role=self.role, mode=self.mode, namespace=self.config["namespace"],
-            pod=self.config["pod"], uid=self.config["uid"], target_pod=self.config.get("target_pod", self.config["pod"]),
-            target_node=self.config.get("target_node", ""), tcp=self.tcp,
-            source_node=self.config.get("source_node", ""), context=self.context(), roster=roster(self.config),
-            containers=[{"name": item.name, "id": f"{'containerd' if item.engine == 'containerd' else 'cri-o'}://{item.id}",
-                         "cgroup": item.cgroup.path} for item in self._containers],
-        )  # fmt: skip
-        self.mount_images()
+        self._claim()
         peer = self.config["peer"]
         keys = tls.Keys.from_dict(self.config["tls"])
         self.link = Link(
@@ -168,7 +95,11 @@ class SourceFerry(Ferry):
                 # The target lays out what was staged before it says so.
                 self._expect("claimed", self.deadlines.claim + self._rounds().seconds())
                 if self._rounds().number:
-                    self._rounds().round(self._during_rounds)
+                    self._round()
+            if self.config.get("through"):
+                self._carrier = through.Carrier("put")
+            self._get_ready()
+            self.peer().pace = None  # what is sent from here on is downtime
             self._freeze()
             self._dump_and_send()
             if self.mode == "copy":
@@ -212,19 +143,28 @@ class SourceFerry(Ferry):
         )
 
     def _wait_for_go(self) -> None:
-        deadline = time.monotonic() + self.deadlines.idle
+        deadline = self._idle()
         while self._go is None:
             self._watch()
             if self._stage_wanted:
                 self._stage_wanted = False
+                self._rounds().sender(self.peer())
                 self._stage()
-                deadline = time.monotonic() + self.deadlines.idle
+                deadline = self._idle()
             self._hear(0.05)
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"no go came within {self.deadlines.idle:g} s")
         peer, request = self._go
+        # A ferry that hangs would be asked for ever: nobody waits for its end but the controller.
+        first = self.deadlines.claim + self._rounds().seconds() + self._stage_patience
+        deadman.within(first + len(self._containers) * GET_READY_SECONDS + deadman.MARGIN)
         self.journal.write("waiting")
         peer.answer(request, {})
+
+    def _idle(self) -> float:
+        """Until when a word of the controller is waited for."""
+        deadman.within(self.deadlines.idle + deadman.MARGIN)
+        return time.monotonic() + self.deadlines.idle
 
     def _hear(self, patience: float) -> None:
         """Take what the target says when nothing is due; ``patience`` in seconds.
@@ -239,71 +179,9 @@ class SourceFerry(Ferry):
         self.peer().beat()
         self.peer().check_alive()
 
-    def _empty_dirs(self) -> list[volumes.EmptyDir]:
-        first = self._containers[0]
-        return volumes.empty_dirs(first.config, first.owner.uid)
-
-    def _rounds(self) -> Staging:
-        """The trees of the pod, from their first look on."""
-        if self._staging is None:
-            trees = {f"{item.name}/rootfs": tree.upper_directory(item.rootfs) for item in self._containers}
-            for volume in self._empty_dirs():
-                if not volume.in_memory:  # what was never meant for a disk is not put on one
-                    trees[f"{VOLUMES}/{volume.name}"] = volume.path
-            self._staging = Staging(self.paths, trees, keep=self.mode == "successor")
-        return self._staging
-
-    def _stage(self) -> None:
-        self.enter("stage")
-        rounds = self._rounds()
-        rounds.sender(self.peer())
-        while rounds.worth_another():
-            rounds.round(self._during_rounds)
-            self.emit("staged_round", round=rounds.number, bytes=rounds.last_bytes)
-        self.emit("staged", rounds=rounds.number, bytes=rounds.bytes)
-
     def _during_rounds(self) -> None:
         self._watch()
         self._hear(0.0)
-
-    def _freeze(self) -> None:
-        """Freeze all containers, without guests from ``kubectl exec`` or an exec probe in them."""
-        self._get_ready()
-        self.enter("freeze")
-        self.peer().pace = None  # what is sent from here on is downtime
-        self._freeze_deadline = time.monotonic() + self.deadlines.freeze
-        deadman.within(self.deadlines.freeze + deadman.MARGIN)
-        # Entered before it is done: whoever puts it back must know even if we die in between.
-        quotas = {path: value for item in self._containers for path, value in quota.read(item.pid).items()}
-        for attempt in range(_FOREIGN_TRIES):
-            self.journal.write("freezing", quotas=quotas)
-            quota.lift(quotas)
-            thaw.depart(self.paths, self.config["namespace"], self.config["pod"])
-            self._freeze_ns = min(item.cgroup.freeze(5.0) for item in self._containers)
-            guests = [guest for item in self._containers for guest in foreign_processes(item)]
-            if not guests:
-                break
-            self._thaw()
-            if attempt == _FOREIGN_TRIES - 1:
-                raise FreezeFailed(
-                    f"processes entered by exec stay in the pod: {', '.join(sorted({str(guest['comm']) for guest in guests}))}",
-                    "End `kubectl exec` sessions and what they left behind; exec probes must end quickly.",
-                )
-            time.sleep(_FOREIGN_PAUSE)
-        if self.tcp == "refuse" and established_connections(self._containers[0].pid):
-            raise FreezeFailed(
-                "a TCP connection was opened meanwhile and tcp=refuse", "Migrate with tcp=close, or again."
-            )
-        self.journal.write("frozen", freeze_ns=self._freeze_ns)
-
-    def _get_ready(self) -> None:
-        """Let the runtime come as far as CRIU for every container, while they still run."""
-        for item in self._containers:
-            os.makedirs(self.paths.container(item.name), mode=0o700)
-            skip = (versions.runc(self.runner([item.runtime, "--version"]).stdout) or [0]) >= _SKIPS_IN_FLIGHT
-            dump = Dump(item, self.paths.criu(item.name), self.paths.work(item.name), skip)
-            self._dumps.append(dump)
-            dump.get_ready(_GET_READY_SECONDS, self._keep_up)
 
     def _keep_up(self) -> None:
         self._watch()
@@ -313,21 +191,11 @@ class SourceFerry(Ferry):
         """Dump every container and send what is written while it is written."""
         self.enter("dump")
         link = self.peer()
+        if self._carrier is not None:
+            self._dump_and_store(self._carrier)
+            return
         self._sender = sender = self._rounds().sender(link)
-        flushed = self._flush()
-        for item, dump in zip(self._containers, self._dumps):
-            dump.begin()
-            for name in [*self._pack(item), f"{item.name}/criu/{DESCRIPTORS}"]:
-                if os.path.exists(os.path.join(self.paths.images, name)):
-                    sender.file(name)
-            link.send("begin_restore", container=item.name)
-            while dump.running():
-                if not sender.growing(item.name):
-                    time.sleep(0.001)
-                self._progress()
-                self._during_transfer()
-            dump.finish()
-            self._usage[item.name] = item.cgroup.usage_ns()
+        flushed = self._dump_all()
         self.enter("transfer")
         held = self._mend()
         self.journal.data["hold_loopback"] = held  # for a restore at home; written with the next state
@@ -340,74 +208,36 @@ class SourceFerry(Ferry):
         link.send("manifest", files=sender.manifest(), freeze_ns=self._freeze_ns + self._offset, hold_loopback=held)
         self._progress(force=True)
 
-    def _mend(self) -> bool:
-        """Change the dumps to what can come back: connections with others are closed, what all dumps hold stays in one.
+    def _dump_and_store(self, carrier: through.Carrier) -> None:
+        """The same by way of a store: only its manifest goes over the link."""
+        flushed = self._dump_all()
+        self.enter("transfer")
+        held = self._mend()
+        self.journal.data["hold_loopback"] = held
+        for item in self._containers:
+            logs.copy(item.owner, os.path.join(self.paths.container(item.name), "log"))
+            shutil.rmtree(self.paths.work(item.name), ignore_errors=True)  # logs of the dump
+        self._wait_for_flush(flushed)
+        way = self.config["through"]
+        answer = carrier.carry({**way, "folder": self.paths.images}, self._during_transfer)
+        self._stored = int(answer["stored"])
+        self.peer().send(
+            "stored", manifest=answer["manifest"], freeze_ns=self._freeze_ns + self._offset, hold_loopback=held
+        )
 
-        :returns: whether containers are connected with each other over loopback.
-        :raises FreezeFailed: a connection is there and tcp=refuse.
-        """
-        folders = [self.paths.criu(item.name) for item in self._containers]
-        if len(folders) > 1:
-            ipc.divide(folders, [procfs.sysv_segments(item.cgroup.pids()) for item in self._containers])
-        ends = [set(connections.connections(folder)) for folder in folders]
-        # One whose ends lie in two containers needs a target that can hold the loopback up between the two restores.
-        across = {end for mine in ends for end in mine if end.inner and end.other_end not in mine}
-        across = {end for end in across if any(end.other_end in theirs for theirs in ends)}
-        lost = {end for mine in ends for end in mine if not end.inner} | (set() if self._can_hold_loopback else across)
-        if lost and self.tcp == "refuse":
-            raise FreezeFailed(
-                "a TCP connection was opened meanwhile and tcp=refuse", "Migrate with tcp=close, or again."
-            )
-        self._closed = sum(connections.close(folder, lost.__contains__) for folder in folders) if lost else 0
-        return bool(across) and self._can_hold_loopback
+    def _packed(self, item: containers.Container, names: t.Sequence[str], *, described: bool) -> None:
+        if self._sender is None:
+            return
+        for name in [*names, f"{item.name}/criu/{DESCRIPTORS}"]:
+            if os.path.exists(os.path.join(self.paths.images, name)):
+                self._sender.file(name)
+        if described:
+            self.peer().send("begin_restore", container=item.name)
 
-    def _pack(self, item: containers.Container) -> list[str]:
-        """Archive what of the files is not on the target yet: the pod's own with the first container.
-
-        :returns: names of the archives.
-        """
-        # Reading a large tree takes longer than the silence after which the target counts us as lost.
-        names = []
-        if item is self._containers[0]:
-            mapped = procfs.mapped_writable(pid for each in self._containers for pid in each.cgroup.pids())
-            names += self._rounds().last(f"{VOLUMES}/", mapped, self._during_transfer)
-            for volume in self._empty_dirs():
-                if volume.in_memory:
-                    names.append(self._archive(VOLUMES, volume.name, volume.path))
-            memory = oci.mount_source(item.config, "/dev/shm")
-            if memory and os.path.isdir(memory):
-                names.append(self._archive(item.name, "shm", memory))
-        names += self._rounds().last(f"{item.name}/", procfs.mapped_writable(item.cgroup.pids()), self._during_transfer)
-        open_there = os.path.join(self.paths.container(item.name), held.NAME)
-        if held.pack(item.cgroup.pids(), volumes.kubelet_volumes(item.config, item.owner.uid), open_there):
-            names.append(f"{item.name}/{held.NAME}")
-        return names
-
-    def _archive(self, owner: str, name: str, path: str) -> str:
-        """All of a tree in memory, in one archive."""
-        os.makedirs(self.paths.container(owner), mode=0o700, exist_ok=True)
-        tree.pack(path, os.path.join(self.paths.container(owner), f"{name}.tar"), self._during_transfer)
-        return f"{owner}/{name}.tar"
-
-    def _flush(self) -> list[subprocess.Popen[bytes]]:
-        """Write out what volumes that other nodes mount have not written yet, beside the dump."""
-        places = {place for item in self._containers for place in volumes.shared(item.config, item.owner.uid)}
-        return [
-            subprocess.Popen(["sync", "--file-system", place], stdin=subprocess.DEVNULL) for place in sorted(places)
-        ]
-
-    def _wait_for_flush(self, flushed: list[subprocess.Popen[bytes]]) -> None:
-        for child in flushed:
-            while child.poll() is None:
-                self._during_transfer()
-                time.sleep(0.001)
-            if child.returncode != 0:
-                raise DumpFailed("a shared volume could not be written out", "Look at its server, and at `dmesg`.")
-
-    def _during_transfer(self) -> None:
-        self._during_rounds()
-        if time.monotonic() > self._freeze_deadline:
-            raise DeadlineExceeded(f"the freeze took longer than {self.deadlines.freeze:g} s", "Allow a longer freeze.")
+    def _dumping(self, item: containers.Container) -> None:
+        if self._sender is None or not self._sender.growing(item.name):
+            time.sleep(0.001)
+        self._progress()
 
     def _progress(self, force: bool = False) -> None:
         now = time.monotonic()
@@ -417,24 +247,8 @@ class SourceFerry(Ferry):
 
     def _run_on(self) -> None:
         """A copy was asked for: the source goes on as soon as it is dumped, and the two go apart from here."""
-        self._verify_still()
-        failed = thaw.run_again(self.journal.data)
-        if failed:
-            raise failed[0]
-        self.journal.write("copied")
-        self.emit("copied", frozen_ms=round((time.monotonic_ns() - self._freeze_ns) / 1e6, 2))
-
-    def _verify_still(self) -> None:
-        """:raises FreezeFailed: something else thawed, killed or ran the source since its dump."""
-        for item in self._containers:
-            if not item.cgroup.stands() or item.cgroup.usage_ns() != self._usage[item.name]:
-                raise FreezeFailed(
-                    f"container {item.name} did not stay frozen after its dump",
-                    "Something else (the runtime, a person, a node agent) thawed or killed it: the dump cannot be used.",
-                )
-
-    def _remaining(self) -> float:
-        return max(0.1, self._freeze_deadline - time.monotonic())
+        frozen_ms = self._go_on()
+        self.emit("copied", frozen_ms=frozen_ms)
 
     def _commit(self) -> None:
         """Twin: let the target go once it stands frozen with everything verified."""
@@ -478,9 +292,9 @@ class SourceFerry(Ferry):
 
     def _finished(self, state: str, answer: Message, ready: Message) -> None:
         self.phases.leave()
-        downtime = answer.get("downtime_ms")
+        downtime = said.milliseconds(answer.get("downtime_ms"))
         self.journal.write(state, downtime_ms=downtime)
-        self._say_end("committed" if state == "copied" else state, None, downtime, ready.get("phases"))
+        self._say_end("committed" if state == "copied" else state, None, downtime, said.phases(ready.get("phases")))
 
     def _doubt(self, error: PodferryError) -> None:
         """The go is out and no answer came: only the target's record knows. Stay frozen."""
@@ -493,29 +307,15 @@ class SourceFerry(Ferry):
 
     def _end_badly(self, error: PodferryError) -> None:
         """Before the commit: the source runs on, first of all."""
-        error.phase = error.phase or self.phases.current
-        deadman.within(STOP_SECONDS + 2 * deadman.MARGIN)
-        for dump in self._dumps:
-            dump.stop()
-        running = self._thaw()
-        self._cancellable = False
-        if running:
-            self.journal.write("aborted", error=error.to_dict())
-        # else the journal keeps saying that it is frozen: the guard tries again once everything of ours is gone
+        if self._carrier is not None:
+            self._carrier.stop()
+        tail = self._put_back(error)
         if self.link is not None:
             try:
                 self.link.send("abort", error=error.to_dict())
             except PodferryError:
                 pass  # its guard notices that we are gone
-        tail = [line for item in self._containers for line in log_tail(self.paths.work(item.name), DUMP_LOG)]
-        self._say_end("aborted", error, None, None, criu_log=tail if error.kind == "dump_failed" else [])
-
-    def _thaw(self) -> bool:
-        """Thaw everything that we may have frozen; one that refuses does not keep the others frozen."""
-        failed = thaw.run_again(self.journal.data)
-        for error in failed:
-            self.emit("warning", message=error.message, remedy=error.remedy)
-        return not failed
+        self._say_end("aborted", error, None, None, criu_log=tail)
 
     def _say_end(
         self, outcome: str, error: PodferryError | None, downtime: float | None, target_phases: t.Any, **more: t.Any
@@ -525,6 +325,10 @@ class SourceFerry(Ferry):
             "end", outcome=outcome, phase=self.phases.current, error=error.to_dict() if error else None,
             downtime_ms=downtime, freeze_t=self._freeze_ns, phases=self.phases.entries(), target_phases=target_phases,
             connections_closed=self._closed,
-            bytes={"wire": self.peer().sent if self.link else 0, "files": self._sender.bytes if self._sender else 0},
+            bytes={
+                "wire": self.peer().sent if self.link else 0,
+                "files": self._sender.bytes if self._sender else 0,
+                "store": self._stored,
+            },
             **more,
         )  # fmt: skip

@@ -27,6 +27,13 @@ _SMALL_BYTES = 1 << 20
 """What the freeze may be left with without a thought."""
 _LAY_BYTES_S = 20 << 20
 """How fast a target lays files out at the least, bytes a second."""
+_LEAST_SECONDS = 120.0
+_SLOWEST_BYTES_S = 2 << 20
+
+
+def patience(size: int) -> float:
+    """Seconds that all rounds of ``size`` bytes may take; the controller gives them up then (``_migrate/start.py``)."""
+    return _LEAST_SECONDS + size / _SLOWEST_BYTES_S if size else 0.0
 
 
 class Staging:
@@ -79,15 +86,14 @@ class Staging:
         self.last_bytes = sent
 
     def _send(self, name: str, rounds: Rounds, part: Change, pulse: tree.Pulse) -> int:
-        if self._sender is None:
-            raise ValueError("nobody to send to")
         archive = f"{name}.{self._parts}.tar"
         self._parts += 1
         path = os.path.join(self._paths.staging, archive)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         rounds.pack(part, path, pulse, frozen=False)
         size = os.path.getsize(path)
-        self._sender.file(archive, path, pulse)
+        if self._sender is not None:
+            self._sender.file(archive, path, pulse)
         if not self._keep:
             os.unlink(path)
         return size

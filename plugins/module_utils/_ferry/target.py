@@ -27,23 +27,27 @@ from .._common.errors import (
 )  # fmt: skip
 from .._common.files import read_text, write_json
 from .._criu import restore as criu_restore
+from .._criu import rights
 from .._criu.dump import log_tail
 from .._criu.hold import Hold, can_hold
 from .._criu.log import explain
 from .._runtime import container as containers
-from .._runtime import loopback, oci, procfs, quota
+from .._runtime import loopback, mounts, oci, procfs, quota
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
-from . import deadman, hooks, logs, paths, tls, tree
+from . import deadman, hooks, logs, paths, said, through, tls, tree
 from .arrival import arm, arrived_mark, give_up
 from .base import BESIDE, Ferry, roster
 from .control import Message, Peer, Server
 from .layout import Layout
 from .link import Link
 from .record import Record
+from .reunion import Reunion
 from .transfer import Receiver
 
 _POLL = 0.002
+FROM_DISK = ("undo", "restore")
+"""Modes in which the state is on this node already: there is no other ferry."""
 
 
 class Gate:
@@ -85,7 +89,7 @@ class TargetFerry(Ferry):
 
     def __init__(self, run: paths.RunPaths, config: t.Mapping[str, t.Any], server: Server, runner: Runner) -> None:
         super().__init__(run, config, server, runner)
-        if self.mode not in (*BESIDE, "successor", "undo"):
+        if self.mode not in (*BESIDE, "successor", *FROM_DISK):
             raise InvalidInput(f"mode {self.mode!r} is not known")
         self.namespace = paths.valid_name(config["namespace"])
         self.pod = paths.valid_name(config["pod"])
@@ -93,17 +97,22 @@ class TargetFerry(Ferry):
         self._roster = roster(config)
         images, staging = str(config.get("images") or run.images), str(config.get("staging") or run.staging)
         self._laid = Layout(images, staging)
+        self._reunion = Reunion(run, {name: os.path.join(self._folder(name), "criu") for name in self.names})
         self.record = Record(run.directory)
         self.gates: dict[str, Gate] = {}
         self._destinations: dict[str, list[str]] = {}
         self._cancelled = False
         self._armed = False
+        self._began = time.time() - 1.0
         self._expect_claim_since: float | None = None
         self._freeze_ns = 0
         self._hold_loopback = False
         """Containers are connected with each other over the pod's loopback."""
         self._listener: socket.socket | None = None
         self._committed = False
+        self._identity = ""
+        """Opens what comes through a store; made here for this run."""
+        self._carrier: through.Carrier | None = None
         self._misfit: RestoreFailed | None = None
         """Why the container that came cannot be restored. No other will come: its claim is used up."""
 
@@ -135,10 +144,10 @@ class TargetFerry(Ferry):
             raise StateConflict(f"container {name} is not awaited")
         gate = Gate(peer, request)
         expected = self._destinations.get(name)
-        if expected is not None and expected != oci.destinations(gate.config):
-            different = set(expected) ^ set(oci.destinations(gate.config))
+        different = mounts.unlike(expected, gate.config) if expected is not None else []
+        if different:
             self._misfit = RestoreFailed(
-                f"the target's container mounts something else than the source's: {', '.join(sorted(different))}",
+                f"the target's container mounts something else than the source's: {', '.join(different)}",
                 "An admission controller or the runtime's configuration differs between the nodes.",
             )
             raise self._misfit
@@ -151,6 +160,8 @@ class TargetFerry(Ferry):
     def _watch(self) -> None:
         self.pump()
         if self._cancelled and not self._committed:
+            if self.mode == "restore":
+                raise Cancelled("the restore was cancelled before the thaw", "Nothing of it has run.")
             raise Cancelled("the migration was cancelled before the commit point", "The pod runs on at its source.")
 
     # --- the way ----------------------------------------------------------------------------------------------------
@@ -165,17 +176,24 @@ class TargetFerry(Ferry):
             "prepared", run=self.paths.run, role=self.role, mode=self.mode, namespace=self.namespace, pod=self.pod,
             source_pod=self.config.get("source_pod", self.pod), containers=self.names,
             source_node=self.config.get("source_node", ""), target_node=self.config.get("target_node", ""),
-            context=self.context(),
+            context=self.context(), through=self.config.get("through"),
         )  # fmt: skip
-        if self.mode == "undo":
+        if self.mode == "restore":
+            self._destinations = {str(k): list(v) for k, v in (self.config.get("destinations") or {}).items()}
+            self._arm()
+        if self.mode in FROM_DISK:
             return {"port": 0}
         self.mount_images()
+        answer: dict[str, t.Any] = {}
+        if self.config.get("through"):
+            self._identity, answer["recipient"] = through.new_identity()
+            self._carrier = through.Carrier("get")
         listen = self.config["listen"]
         first, last = (int(port) for port in listen["ports"])
         for port in range(first, last + 1):
             try:
                 self._listener = socket.create_server((str(listen["address"]), port), backlog=4)
-                return {"port": self._listener.getsockname()[1]}
+                return {**answer, "port": self._listener.getsockname()[1]}
             except OSError:
                 continue
         raise NotFound(
@@ -188,6 +206,8 @@ class TargetFerry(Ferry):
         try:
             if self.mode == "undo":
                 self._run_undo()
+            elif self.mode == "restore":
+                self._run_restore()
             else:
                 self._accept()
                 self._receive()
@@ -220,7 +240,7 @@ class TargetFerry(Ferry):
         hello = self._next(self.deadlines.silence)
         if hello["m"] != "hello" or hello.get("run") != self.paths.run or hello.get("mode") != self.mode:
             raise InvalidInput("the ferry that connected belongs to another run")
-        self._destinations = {str(item["name"]): list(item["destinations"]) for item in hello["containers"]}
+        self._destinations = said.destinations(hello)
         if sorted(self._destinations) != sorted(self.names):
             raise InvalidInput("the source's containers are not those that were announced")
         self.peer().send("hello", holds_loopback=loopback.possible())
@@ -271,6 +291,8 @@ class TargetFerry(Ferry):
                     f"the handler of container {name} was stopped while it waited",
                     "The kubelet's or the runtime's deadline passed, the runtime restarted, or the target pod was deleted.",
                 )
+        if not self.gates:
+            logs.count_on_early(self.namespace, self.pod, self._roster["restarts"], self._began)
         since = self._expect_claim_since
         if since is not None and len(self.gates) < 1 and time.monotonic() - since > self.deadlines.claim:
             raise DeadlineExceeded(
@@ -314,12 +336,30 @@ class TargetFerry(Ferry):
                 receiver.close()
                 self._begin_early(str(frame.get("container")))
             elif kind == "manifest":
-                receiver.verify(frame["files"])
-                self._freeze_ns = int(frame["freeze_ns"])
-                self._hold_loopback = bool(frame.get("hold_loopback"))
+                sent = said.manifest(frame)
+                receiver.verify(sent.files)
+                self._freeze_ns, self._hold_loopback = sent.freeze_ns, sent.hold_loopback
+                return
+            elif kind == "stored" and self._carrier is not None:
+                kept = said.stored(frame)
+                self._fetch(self._carrier, kept.manifest)
+                self._freeze_ns, self._hold_loopback = kept.freeze_ns, kept.hold_loopback
                 return
             elif kind != "beat":
                 raise InvalidInput(f"the source said {kind!r} in the middle of its data")
+
+    def _fetch(self, carrier: through.Carrier, manifest: str) -> None:
+        """Bring the state from the store into memory, verified."""
+
+        deadline = time.monotonic() + self.deadlines.freeze
+
+        def pulse() -> None:
+            self._look_after_gates()
+            self._breathe(deadline)
+
+        way = self.config["through"]
+        request = {"folder": self.paths.images, "limit": int(self.config["need_bytes"]), "identity": self._identity}
+        carrier.carry({**way, **request, "manifest": manifest}, pulse)
 
     def _run_twin(self) -> None:
         self._restore_all()
@@ -365,6 +405,20 @@ class TargetFerry(Ferry):
         self._restore_all()
         self._resumed(self._let_go())
 
+    def _run_restore(self) -> None:
+        """Bring a checkpoint back as a pod: until its thaw nothing depends on it, and it can be given up."""
+        self._hold_loopback = bool(self.config.get("hold_loopback"))
+        self.enter("wait_for_target")
+        self._wait_for_gates()
+        self._restore_all()
+        self.enter("ready")
+        if not self.record.move("armed", "going"):
+            raise Cancelled("the arrival was given up before the thaw")
+        self._committed = True
+        deadman.within(self.deadlines.settle + deadman.MARGIN)
+        self._let_go()
+        self._resumed(None)
+
     def _tell_source(self, kind: str, **fields: t.Any) -> None:
         """After the commit the source's ferry only wants to know; its loss changes nothing."""
         try:
@@ -375,7 +429,7 @@ class TargetFerry(Ferry):
     def _wait_for_gates(self) -> None:
         self._expect_claim_since = time.monotonic()
         while len(self.gates) < 1:
-            self.pump()
+            self._watch()
             self._look_after_gates()
             select.select([self.server.wake], [], [], 0.02)
 
@@ -384,16 +438,19 @@ class TargetFerry(Ferry):
         deadline = time.monotonic() + self.deadlines.restore
         for name in self.names:
             while name not in self.gates:
-                self.pump()
+                self._watch()
                 self._look_after_gates()
                 self._breathe(deadline)
             self.enter("restore")
             netns = oci.namespace_path(self.gates[name].config, "network")
             if self._hold_loopback and netns and name == self.names[0]:
                 loopback.hold(netns, self.runner)
+            faults.point("target:restore:before", name)
             self._restore(name, self.gates[name], deadline)
+            faults.point("target:restore:after", name)
             if self._hold_loopback and netns and name == self.names[-1]:
                 loopback.let_go(netns, self.runner)
+        self._reunion.complete({name: gate.cgroup.pids() for name, gate in self.gates.items() if gate.cgroup})
 
     def _begin_early(self, name: str) -> None:
         """Let the runtime get ready for a restore while the memory is still on its way, if it can be held there."""
@@ -414,21 +471,25 @@ class TargetFerry(Ferry):
         What turns out to differ from the manifest later is thrown away with the container.
         """
         folder = self._folder(name)
+        images = os.path.join(folder, "criu")
+        if self.mode == "restore":  # else it comes straight from the container that it was
+            rights.check(images, name, gate.config)
         layout = self._layout(pulse)
         if name == self.names[0]:
             layout.volumes(gate.config, gate.owner.uid)
         layout.container(name, gate.bundle, gate.config, gate.owner.uid)
-        images, work = os.path.join(folder, "criu"), self._work(name)
+        gate.config = mounts.complete(gate.bundle, gate.config, self._destinations.get(name, ()))
+        work = self._work(name)
         os.makedirs(work, mode=0o700, exist_ok=True)
         criu_restore.write_arrival(images, self.paths.directory, name, gate.identifier)
         os.makedirs(paths.claim(gate.identifier), mode=0o700, exist_ok=True)
         if name in self._roster["post_start"]:
             hooks.expect(gate.identifier, self._roster["post_start"][name])
         self._look_after_gates()
+        ready_made = self._reunion.hand_out(name, gate.config)
         gate.begun = True
-        gate.peer.answer(
-            gate.request, {"images": images, "work": work, "hold": gate.hold.path if gate.hold is not None else ""}
-        )
+        hold = gate.hold.path if gate.hold is not None else ""
+        gate.peer.answer(gate.request, {"images": images, "work": work, "hold": hold, **ready_made})
 
     def _restore(self, name: str, gate: Gate, deadline: float) -> None:
         """Bring one container to stand frozen with its whole state."""
@@ -478,7 +539,9 @@ class TargetFerry(Ferry):
         gate = self.gates.get(first)
         if self.mode in BESIDE and gate is not None:
             layout = self._layout(self._keep_up)
+            faults.point("target:lay_early:before")
             layout.early(first, gate.bundle, gate.config, gate.owner.uid)
+            faults.point("target:lay_early:after")
 
     def _layout(self, pulse: tree.Pulse) -> Layout:
         self._laid.pulse = pulse
@@ -521,6 +584,7 @@ class TargetFerry(Ferry):
             {
                 "cgroup": found.cgroup.path,
                 "id": gate.identifier,
+                "pid": gate.init,
                 "quotas": gate.quotas,
                 "arrived": arrived_mark(gate.config, gate.owner.uid) if engine == "cri-o" else None,
             },
@@ -536,14 +600,15 @@ class TargetFerry(Ferry):
                 raise Cancelled("the arrival was given up")
             self._look_after_gates()  # what was killed since the last look must not count as let go
             self.record.mark_thawed()
-            cgroups = [gate.cgroup for gate in self.gates.values() if gate.cgroup is not None]
+            cgroups = {name: gate.cgroup for name, gate in self.gates.items() if gate.cgroup is not None}
             faults.point("target:thaw:before")
-            for cgroup in cgroups:
+            for name, cgroup in cgroups.items():
+                faults.point("target:thaw:one", name)
                 cgroup.thaw()
             faults.point("target:thaw:after")
         return round((time.monotonic_ns() - self._freeze_ns) / 1e6, 2)
 
-    def _resumed(self, downtime: float) -> None:
+    def _resumed(self, downtime: float | None) -> None:
         self.phases.leave()
         self.journal.write("resumed", downtime_ms=downtime, phases=self.phases.entries())
         self.emit("resumed", downtime_ms=downtime, phases=self.phases.entries())
@@ -551,12 +616,14 @@ class TargetFerry(Ferry):
     def _end_badly(self, error: PodferryError) -> None:
         """Give the arrival up, so that nothing of it can ever run, and only then tell the source."""
         error.phase = error.phase or self.phases.current
+        if self._carrier is not None:
+            self._carrier.stop()
         tail = [line for name in self.gates for line in log_tail(self._work(name), criu_restore.RESTORE_LOG)]
         for gate in self.gates.values():
             gate.peer.refuse(gate.request, error)
         given_up = give_up(self.paths, self.record)
         self.phases.leave()
-        self.journal.write("aborted" if given_up else "resumed", error=error.to_dict())
+        self.journal.write("aborted" if given_up else "resumed", error=error.to_dict(), criu_log=tail)
         if given_up and self.link is not None:
             try:
                 self.link.send("failed", error=error.to_dict())

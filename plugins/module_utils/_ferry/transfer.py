@@ -25,6 +25,9 @@ STAGED = re.compile(r"([a-z0-9][a-z0-9.-]*/[a-z0-9][a-z0-9-]*)\.(\d{1,6})\.tar")
 """Archives of the rounds before the freeze: a tree, and a number that grows."""
 _GROWING = re.compile(r"^pages-(\d+)\.img$")
 
+MOST_FILES = 200_000
+"""Each costs memory, however small it is."""
+
 Manifest = t.Dict[str, t.Dict[str, t.Any]]
 
 
@@ -149,6 +152,8 @@ class Receiver:
         :raises InvalidInput: a name that is not ours, or one that came before.
         """
         self.close()
+        if len(self._files) >= MOST_FILES:
+            raise InvalidInput(f"the source sent more than {MOST_FILES} files")
         name = str(message.get("name"))
         if not _NAME.fullmatch(name) or name.split("/", 1)[0] not in self._containers or name in self._files:
             raise InvalidInput(f"the source sent a file of the name {name!r}")

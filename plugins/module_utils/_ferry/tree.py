@@ -25,9 +25,9 @@ import typing as t
 from .._common.errors import InvalidInput, NotFound, RestoreFailed
 from .._common.files import read_text
 
-_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
-_DELETED = "PODFERRY.deleted"
-_OPAQUE_MARK = "PODFERRY.opaque"
+_OPAQUE_ATTRIBUTES = ("trusted.overlay.opaque", "user.overlay.opaque")
+DELETED = "PODFERRY.deleted"
+OPAQUE = "PODFERRY.opaque"
 _GONE = "PODFERRY.gone"
 """An earlier round brought it, and it is not there any more."""
 _SPARSE = "PODFERRY.sparse"
@@ -37,8 +37,8 @@ _INCOMPLETE = tuple(f"{kind}.overlay.{name}" for kind in ("trusted", "user") for
 _PULSE_SECONDS = 0.1
 Pulse = t.Callable[[], None]
 """Called now and then while a tree is read or written, so that the other ferry hears of us; may raise to stop."""
-_XATTR = "SCHILY.xattr."
-_SKIPPED_XATTRS = ("trusted.overlay.", "user.overlay.", "security.selinux")
+XATTR = "SCHILY.xattr."
+SKIPPED_XATTRS = ("trusted.overlay.", "user.overlay.", "security.selinux")
 
 
 def upper_directory(rootfs: str, mountinfo: str = "/proc/self/mountinfo") -> str:
@@ -66,7 +66,7 @@ def _unescape(text: str) -> str:
 
 def opaque(path: str) -> bool:
     """Whether overlayfs hides what the image has at this folder."""
-    for name in _OPAQUE:
+    for name in _OPAQUE_ATTRIBUTES:
         with contextlib.suppress(OSError):
             if os.getxattr(path, name, follow_symlinks=False) == b"y":
                 return True
@@ -168,7 +168,7 @@ def _describe(
     notes: dict[str, str] = {}
     info.pax_headers = notes
     if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
-        notes[_DELETED] = "1"
+        notes[DELETED] = "1"
         tar.addfile(info)
         return
     for name in os.listxattr(full, follow_symlinks=False):
@@ -177,12 +177,12 @@ def _describe(
                 f"{info.name} is kept by overlayfs as a reference into the image ({name})",
                 "Mount the nodes' container storage without metacopy and redirect_dir.",
             )
-        if not name.startswith(_SKIPPED_XATTRS):
+        if not name.startswith(SKIPPED_XATTRS):
             value = os.getxattr(full, name, follow_symlinks=False)
-            notes[_XATTR + name] = value.decode("utf-8", "surrogateescape")
+            notes[XATTR + name] = value.decode("utf-8", "surrogateescape")
     if stat.S_ISDIR(status.st_mode):
         if hides and opaque(full):
-            notes[_OPAQUE_MARK] = "1"
+            notes[OPAQUE] = "1"
         info.type = tarfile.DIRTYPE
         tar.addfile(info)
     elif stat.S_ISLNK(status.st_mode):
@@ -326,15 +326,15 @@ def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         return
     present = os.path.lexists(path)
     if (
-        _DELETED in notes
+        DELETED in notes
         or _GONE in notes
         or (present and (not member.isdir() or os.path.islink(path) or not os.path.isdir(path)))
     ):
         _remove(path)
         present = False
-    if _DELETED in notes or _GONE in notes:
+    if DELETED in notes or _GONE in notes:
         return
-    if _OPAQUE_MARK in notes and present:
+    if OPAQUE in notes and present:
         _remove(path)
         present = False
     if member.isdir():
@@ -347,7 +347,7 @@ def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         return
     elif member.isfifo():
         os.mkfifo(path)
-    elif member.isreg():
+    elif member.isreg() and not member.issparse():  # tarfile's own holes: a file of any size from an archive of none
         source = tar.extractfile(member)
         with open(path, "xb") as sink:
             if source is not None:
@@ -359,8 +359,8 @@ def _lay(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         return
     os.chmod(path, member.mode)
     for name, value in notes.items():
-        if name.startswith(_XATTR):
-            os.setxattr(path, name[len(_XATTR) :], value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
+        if name.startswith(XATTR) and not name[len(XATTR) :].startswith(SKIPPED_XATTRS):
+            os.setxattr(path, name[len(XATTR) :], value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
     os.utime(path, (member.mtime, member.mtime))
 
 

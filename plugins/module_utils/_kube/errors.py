@@ -35,7 +35,14 @@ class KubeError(Exception):
 
 
 class KubeUnavailable(Exception):
-    """The API did not answer: refused, reset, timed out, TLS failed."""
+    """The API did not answer: refused, reset, timed out, TLS failed.
+
+    ``sent`` is False when there was no connection, so that the request cannot have been carried out.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class KubeSetupError(Exception):

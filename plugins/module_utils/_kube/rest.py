@@ -21,6 +21,8 @@ from .errors import KubeError, KubeUnavailable
 JsonDict = dict[str, Any]
 
 MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+"""Lists of which each entry has a key, such as conditions, are merged by it."""
 _CONNECT_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 15.0
 
@@ -43,6 +45,11 @@ class RestClient:
     @property
     def host(self) -> str:
         return str(self._config.host)
+
+    @property
+    def verifies(self) -> bool:
+        """Whether whoever answers has proved to be the API."""
+        return self.host.lower().startswith("https://") and bool(self._config.verify_ssl)
 
     def request(
         self,
@@ -106,7 +113,8 @@ class RestClient:
                 preload_content=preload,
             )
         except (urllib3.exceptions.HTTPError, OSError) as exc:
-            raise KubeUnavailable(f"{method} {url.split('?')[0]}: {exc}") from exc
+            before = isinstance(exc, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
+            raise KubeUnavailable(f"{method} {url.split('?')[0]}: {exc}", sent=not before) from exc
 
     def _headers(self, content_type: str | None) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": "podferry.live"}

@@ -14,6 +14,7 @@ from typing import Any
 
 from .._kube import predicates
 from .._kube.errors import KubeError, KubeUnavailable
+from .._plan import containers as roster
 from .._plan import manifest as manifests
 from .._plan import rollout, topology
 from .._plan import statefulset as statefulsets
@@ -283,10 +284,7 @@ def _ask_nodes(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools, pee
     images: tuple[ImageState, ...] = ()
     if options.target in facts:
         try:
-            # Those of finished init containers too: the kubelet makes them anew, though they do not run again.
-            finished = [predicates.status_of(pod, str(c.get("name"))) for c in predicates.init_containers_of(pod)]
-            statuses = [status for status in finished if status] + predicates.container_statuses(pod)
-            images = tuple(image_state(pod, status, peers, options.target) for status in statuses)
+            images = tuple(image_state(pod, status, peers, options.target) for status in roster.statuses(pod))
         except (SessionLost, NodeError) as exc:
             errors[options.target] = exc.message
     return replace(

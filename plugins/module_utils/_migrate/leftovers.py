@@ -17,7 +17,7 @@ from .._plan.estimate import deadlines
 from .._plan.options import ARRIVAL
 from .._plan.owners import Mode, parse_moved_from
 from .._plan.plan import Plan
-from .._report.record import Place, Report
+from .._report.record import Failure, Place, Report
 from . import decided, ending, statefulset, successor, twin
 from .errors import NodeError, PodferryError, SessionLost, Unfinished
 from .patience import delete_and_wait
@@ -217,6 +217,8 @@ def settle(left: Leftover, tools: Tools, peers: Peers, events: EventLog) -> Repo
     if left.source is None and left.target is None and left.undo is None:
         report.outcome = "undone"
         return report
+    if left.mode in ("checkpoint", "restore"):
+        return _drop(left, peers, report)
     run = Run(left.run, _plan(left, tools), tools, peers, events, report)
     tools.reporter.phase("earlier run", "", f"{left.run}: {(left.source or left.target or {}).get('state')}")
     try:
@@ -233,6 +235,17 @@ def settle(left: Leftover, tools: Tools, peers: Peers, events: EventLog) -> Repo
     except (SessionLost, NodeError) as exc:
         run.fail(exc)
         report.outcome = "in_doubt"
+    return report
+
+
+def _drop(left: Leftover, peers: Peers, report: Report) -> Report:
+    """A checkpoint or a restore that nobody leads any more: no other pod depends on it."""
+    report.outcome = "undone"
+    try:
+        peers.get(left.source_node or left.target_node).call("finish", run=left.run, timeout_s=60.0)
+    except (SessionLost, NodeError) as exc:
+        report.outcome = "in_doubt"
+        report.error = Failure("earlier run", exc.kind, exc.message, exc.remedy)
     return report
 
 

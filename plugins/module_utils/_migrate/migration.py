@@ -159,6 +159,7 @@ class Migration:
             self._carry_on(run, pod, target_node)
         finally:
             run.end_turn()
+            self._drop_detour(run)
 
     def _carry_on(self, run: Run, pod: Any, target_node: Any) -> None:
         plan, report = run.plan, run.report
@@ -208,6 +209,15 @@ class Migration:
             outcome = "cancelled"
         report.outcome = outcome  # type: ignore[assignment]
         self._announce(run, pod)
+
+    def _drop_detour(self, run: Run) -> None:
+        detour = self._tools.detour
+        if detour is None or run.through is None or run.report.outcome == "in_doubt":
+            return
+        try:
+            detour.drop(run.through)
+        except PodferryError as exc:
+            run.warn(f"what went through {detour.name} is still there, and nobody can read it: {exc.message}")
 
     def _announce(self, run: Run, pod: Any) -> None:
         """An Event on the pod that lives, for those who look at the cluster and not at Ansible."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import SessionLost
-from .ports import InventoryHost, JsonDict, Tools
+from .ports import InventoryHost, JsonDict, Reach, Tools
 from .session import EventLog, NodeSession
 
 #: Requests that may be sent again when it is not known whether they arrived.
@@ -21,6 +21,10 @@ _REPEATABLE = frozenset(
         "image",
         "image_pull",
         "runs",
+        "store_entries",
+        "store_leases",
+        "store_publish",
+        "store_remove",
         "record",
         "kill",
         "surrender",
@@ -37,10 +41,10 @@ _PAUSE_S = 1.0
 class Peer:
     """One node. Before ``go`` the end of a session means: give up; so it is opened anew only for what is repeatable."""
 
-    def __init__(self, node: str, host: InventoryHost, tools: Tools, events: EventLog) -> None:
+    def __init__(self, node: str, host: InventoryHost, reach: Reach, events: EventLog) -> None:
         self.node = node
         self.host = host
-        self._tools = tools
+        self._reach = reach
         self._events = events
         self._session: NodeSession | None = None
 
@@ -48,7 +52,7 @@ class Peer:
         """Open the session if there is none. Raises SessionLost."""
         if self._session is None or not self._session.alive:
             self.close()
-            self._session = self._tools.open_session(self.host, self.node, self._events.put)
+            self._session = self._reach.open_session(self.host, self.node, self._events.put)
 
     def call(self, op: str, *, timeout_s: float = 30.0, patience_s: float | None = None, **args: Any) -> JsonDict:
         """Ask the node; a lost session is opened anew for what may be repeated, for ``patience_s`` at most.
@@ -57,7 +61,7 @@ class Peer:
         """
         if patience_s is None:
             patience_s = _REOPEN_PATIENCE_S
-        deadline = self._tools.clock() + patience_s
+        deadline = self._reach.clock() + patience_s
         while True:
             try:
                 if op in _REPEATABLE:
@@ -66,10 +70,10 @@ class Peer:
                     raise SessionLost(self.node, f"there is no session to {self.node}")
                 return self._session.call(op, timeout_s=timeout_s, **args)
             except SessionLost:
-                if op not in _REPEATABLE or self._tools.clock() >= deadline:
+                if op not in _REPEATABLE or self._reach.clock() >= deadline:
                     raise
                 self.close()
-                self._tools.sleep(_PAUSE_S)
+                self._reach.sleep(_PAUSE_S)
 
     @property
     def alive(self) -> bool:

@@ -41,6 +41,8 @@ class ClusterApi(Protocol):
         finalizers: Sequence[str] | None = None,
     ) -> JsonDict: ...
 
+    def mark_not_ready(self, namespace: str, name: str, *, uid: str, reason: str, message: str) -> None: ...
+
     def wait_pod(
         self, namespace: str, name: str, condition: Callable[[Mapping[str, Any] | None], bool], *, timeout_s: float
     ) -> JsonDict | None: ...
@@ -97,8 +99,44 @@ class Alone:
         return
 
 
+def in_a_thread(work: Callable[[], None]) -> None:
+    """Do something beside, until it ends by itself; the process does not wait for it."""
+    threading.Thread(target=work, name="podferry-lookout", daemon=True).start()
+
+
 OpenSession = Callable[[InventoryHost, str, Callable[[Event], None]], NodeSession]
 """(host, node name, event sink) to a session. Raises SessionLost."""
+
+
+@dataclass(frozen=True)
+class Detour:
+    """A store that the state of the freeze goes through."""
+
+    name: str
+    spec: Callable[[Mapping[str, Any], int], JsonDict] = field(repr=False)
+    """(fields of the manifest, bytes that may come) to how both nodes reach the store."""
+    drop: Callable[[Mapping[str, Any]], None] = field(repr=False)
+    """Take away what went through it, as far as nodes cannot do it themselves. Raises PodferryError."""
+
+
+class Reach(Protocol):
+    """What it takes to talk to nodes."""
+
+    @property
+    def open_session(self) -> OpenSession: ...
+    @property
+    def clock(self) -> Callable[[], float]: ...
+    @property
+    def sleep(self) -> Callable[[float], None]: ...
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Nodes without a cluster."""
+
+    open_session: OpenSession
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True)
@@ -114,7 +152,11 @@ class Tools:
     new_run: Callable[[], str]
     who: str = ""
     """Who asked for it, for those who find the run under way: a user and his machine."""
+    detour: Detour | None = None
+    """None: all goes over the ferries' own connection."""
     turn: Callable[[], Turn] = Alone
+    beside: Callable[[Callable[[], None]], None] = in_a_thread
+    """Starts what looks out while the run goes on."""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     wall: Callable[[], float] = time.time

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from typing import Any
 
 from .._kube import predicates
@@ -70,18 +71,21 @@ def start_ferries(run: Run, pod: Any, target_node: Any) -> None:
         **roster.settings(pod),
     }
     names = containers(pod)
-    port = int(
-        run.target.call(
-            "ferry_start",
-            timeout_s=_START_TIMEOUT_S,
-            role="target",
-            pod=plan.target_pod,
-            containers=[c["name"] for c in names],
-            listen={"address": address, "ports": list(host.ports)},
-            tls=target_keys.to_dict(),
-            **common,
-        )["port"]
+    put, get = _detour(run, pod)
+    target = run.target.call(
+        "ferry_start",
+        timeout_s=_START_TIMEOUT_S,
+        role="target",
+        pod=plan.target_pod,
+        containers=[c["name"] for c in names],
+        listen={"address": address, "ports": list(host.ports)},
+        tls=target_keys.to_dict(),
+        through=get,
+        **common,
     )
+    port = int(target["port"])
+    if put is not None:
+        put["recipient"] = str(target["recipient"])
     try:
         run.source.call(
             "ferry_start",
@@ -94,6 +98,7 @@ def start_ferries(run: Run, pod: Any, target_node: Any) -> None:
             peer={"address": address, "port": port},
             bandwidth=plan.bandwidth,
             tls=source_keys.to_dict(),
+            through=put,
             **common,
         )
     except NodeError as exc:
@@ -102,6 +107,31 @@ def start_ferries(run: Run, pod: Any, target_node: Any) -> None:
         if exc.type == "state_conflict":  # it began after our preflight had looked
             raise RefusedNow(refuse("migration_under_way", f"{exc.message}.")) from exc
         raise
+
+
+def _detour(run: Run, pod: Any) -> tuple[JsonDict | None, JsonDict | None]:
+    """How the source's and the target's ferry reach the store that the state goes through; None: it does not."""
+    detour, plan = run.tools.detour, run.plan
+    if detour is None:
+        return None, None
+    now = datetime.datetime.fromtimestamp(run.tools.wall(), datetime.UTC)
+    fields: JsonDict = {
+        "id": f"{now:%Y%m%dT%H%M%SZ}-{run.id}",
+        "namespace": plan.namespace,
+        "pod": plan.pod,
+        "uid": plan.uid,
+        "node": plan.source_node,
+        "created": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        "kind": "pod",
+        "containers": [
+            {"name": str(s.get("name")), "image": str(s.get("image") or ""), "image_id": image_id_of(s)}
+            for s in predicates.container_statuses(pod)
+        ],
+        "facts": {},
+    }
+    run.through = fields
+    way: JsonDict = {"id": fields["id"], "fields": fields, "store": detour.spec(fields, plan.need_bytes)}
+    return way, dict(way)
 
 
 def stage_files(run: Run) -> None:

@@ -23,6 +23,8 @@ from .._common.errors import PodferryError
 from .._runtime import cri
 
 DROP_IN = "50-podferry.toml"
+CHECKPOINT_DROP_IN = "50-podferry-checkpoint.toml"
+"""Written by containerd_checkpoint, into the same folder."""
 BEGIN = "# BEGIN podferry.live runtime handler (managed by Ansible; playbooks/uninstall.yml removes it)"
 END = "# END podferry.live runtime handler"
 NEW_FILE = "# podferry.live made this file."
@@ -148,13 +150,13 @@ def without_block(content: bytes | None) -> bytes | None:
     return None if ours and not rest else rest
 
 
-def drop_in_path(situation: Situation) -> str | None:
+def drop_in_path(situation: Situation, name: str = DROP_IN) -> str | None:
     """Return where a drop-in of ours would be read and merged, or None."""
     if list(situation.version[:2]) < MERGES_IMPORTS:
         return None
     for pattern in situation.config.imports:
         absolute = os.path.join(os.path.dirname(situation.config_path), pattern)
-        path = os.path.join(os.path.dirname(absolute), DROP_IN)
+        path = os.path.join(os.path.dirname(absolute), name)
         if fnmatch.fnmatch(path, absolute):
             return path
     return None
@@ -191,7 +193,7 @@ def plan(situation: Situation, present: bool, program: str, annotations: t.Seque
     changes = []
     if drop_in is not None:
         old = situation.read(drop_in)
-        new = _drop_in(situation, drop_in, old, schema, program, annotations) if present else None
+        new = _drop_in(situation, drop_in, schema, program, annotations) if present else None
         changes.append(FileChange(drop_in, old, new))
     after = bare
     if present and drop_in is None:
@@ -204,13 +206,17 @@ def plan(situation: Situation, present: bool, program: str, annotations: t.Seque
     return changes
 
 
-def _drop_in(
-    situation: Situation, path: str, old: bytes | None, schema: int, program: str, annotations: t.Sequence[str]
-) -> bytes:
+def _drop_in(situation: Situation, path: str, schema: int, program: str, annotations: t.Sequence[str]) -> bytes:
     body = render_handler(cri.containerd_plugin(schema), situation.config.default, program, annotations)
-    made_folder = NEW_FOLDER.encode() in old if old is not None else not situation.folder_exists(os.path.dirname(path))
-    folder = f"{NEW_FOLDER}\n" if made_folder else ""
+    folder = f"{NEW_FOLDER}\n" if folder_is_ours(situation, path) else ""
     return f"{BEGIN}\n{folder}version = {schema}\n{body}{END}\n".encode()
+
+
+def folder_is_ours(situation: Situation, path: str) -> bool:
+    """Whether the folder of a drop-in came, or comes, with a file of ours."""
+    folder = os.path.dirname(path)
+    ours = [situation.read(os.path.join(folder, name)) or b"" for name in (DROP_IN, CHECKPOINT_DROP_IN)]
+    return any(NEW_FOLDER.encode() in content for content in ours) or not situation.folder_exists(folder)
 
 
 def made_folder(change: FileChange) -> bool:
@@ -225,7 +231,7 @@ def check_effective(before: cri.CriConfig, after: cri.CriConfig, present: bool, 
     """
     # Only a configuration without ours says what the node's own files mean; taking ours away is always right.
     untouched = present and cri.HANDLER not in before.handlers
-    changed = _differences(_without_ours(before.document), _without_ours(after.document)) if untouched else []
+    changed = differences(before.document, after.document) if untouched else []
     if changed:
         raise PodferryError(
             f"containerd would understand its other settings differently: {', '.join(changed[:5])}",
@@ -268,5 +274,7 @@ def _without_ours(document: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return flat
 
 
-def _differences(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> list[str]:
-    return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+def differences(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the dotted names of what differs between two configurations, our handler aside."""
+    old, new = _without_ours(before), _without_ours(after)
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))

@@ -25,6 +25,8 @@ _DEFAULT_CRI_TIMEOUT_S = 120.0
 def need_bytes(inspection: PodInspection, options: Options) -> int:
     """Bytes of tmpfs to have free on each node: the dump with its margin."""
     dump = inspection.need_bytes
+    if options.through and inspection.stage_bytes:
+        dump += inspection.tree_bytes
     return dump + max(int(dump * options.memory_margin), _LEAST_MARGIN)
 
 
@@ -51,6 +53,24 @@ def check_memory(
                     f"Node {name} has {mib(facts.mem_available)} of memory available; {mib(wanted)} are needed there.",
                 )
             )
+    return found
+
+
+def check_dump(inspection: PodInspection, options: Options, facts: NodeFacts, name: str) -> list[Refusal]:
+    """A node that only dumps holds the dump beside the process until it is stored, and copies of the files on its disk."""
+    need = need_bytes(inspection, options) + inspection.stage_bytes
+    found: list[Refusal] = []
+    if facts.mem_available < need:
+        found.append(
+            refuse("memory", f"Node {name} has {mib(facts.mem_available)} of memory available; {mib(need)} are needed.")
+        )
+    if inspection.stage_bytes and facts.disk_available is not None and facts.disk_available < inspection.stage_bytes:
+        found.append(
+            refuse(
+                "disk",
+                f"Node {name} has {mib(facts.disk_available)} free in /var/lib; {mib(inspection.stage_bytes)} are needed.",
+            )
+        )
     return found
 
 

@@ -66,3 +66,9 @@ def settings(pod: Obj) -> dict[str, Any]:
         "post_start": hooks,
         "restarts": {name: count for name, count in predicates.restarts(pod).items() if count},
     }
+
+
+def statuses(pod: Obj) -> list[Obj]:
+    """Of all containers that the kubelet makes anew elsewhere: those of finished init containers too, though they do not run again."""
+    finished = [predicates.status_of(pod, str(c.get("name"))) for c in predicates.init_containers_of(pod)]
+    return [status for status in finished if status] + list(predicates.container_statuses(pod))

@@ -39,9 +39,15 @@ class NodeFacts:
     cgroup: str
     criu_version: Version
     criu_ok: bool
+    criu_says: str
+    """Why ``criu check`` fails."""
     runtime: str
     runtime_version: str
-    runc_version: Version
+    oci_family: str
+    """"runc" or "crun": what podferry's handler runs."""
+    oci_version: Version
+    oci_able: bool
+    """It can dump and restore."""
     handler: bool
     engine: str | None
     time_namespaces: bool
@@ -51,10 +57,13 @@ class NodeFacts:
     cpu_model: str = ""
     disk_available: int | None = None
     """Bytes free where files wait that are copied before the freeze."""
+    age: bool = False
+    """Whether it can encrypt what goes through a store."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> NodeFacts:
         criu, runtime = _mapping(data.get("criu")), _mapping(data.get("runtime"))
+        oci = _mapping(runtime.get("oci"))
         profiles = data.get("apparmor_profiles")
         timeout = _mapping(data.get("kubelet")).get("runtime_request_timeout_s")
         return cls(
@@ -66,9 +75,12 @@ class NodeFacts:
             cgroup=str(data.get("cgroup") or ""),
             criu_version=_version(criu.get("version")),
             criu_ok=bool(criu.get("check_ok")),
+            criu_says=str(criu.get("check") or ""),
             runtime=str(runtime.get("engine") or ""),
             runtime_version=str(runtime.get("version") or ""),
-            runc_version=_version(_mapping(runtime.get("runc")).get("version")),
+            oci_family=str(oci.get("family") or ""),
+            oci_version=_version(oci.get("version")),
+            oci_able=bool(oci.get("criu")),
             handler=bool(runtime.get("handler")),
             engine=_str(data.get("engine")),
             time_namespaces=bool(data.get("time_namespaces")),
@@ -76,6 +88,7 @@ class NodeFacts:
             selinux=str(data.get("selinux") or "disabled"),
             runtime_request_timeout_s=None if timeout is None else float(timeout),
             cpu_model=str(data.get("cpu_model") or ""),
+            age=bool(data.get("age")),
             disk_available=None if data.get("disk_available") is None else int(data["disk_available"]),
         )
 
@@ -178,12 +191,15 @@ class PodInspection:
 
     containers: tuple[ContainerInspection, ...] = field(default=())
     volumes: tuple[VolumeInspection, ...] = field(default=())
+    unix_problems: tuple[str, ...] = ()
+    """Unix sockets between containers that cannot come along."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> PodInspection:
         return cls(
             tuple(ContainerInspection.parse(_mapping(c)) for c in data.get("containers") or []),
             tuple(VolumeInspection.parse(_mapping(v)) for v in data.get("volumes") or []),
+            _texts(data.get("unix_problems")),
         )
 
     @property

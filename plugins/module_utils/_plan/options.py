@@ -19,6 +19,8 @@ HANDLER = "podferry"
 ARRIVAL = "podferry.live/arrival"
 MOVED_FROM = "podferry.live/moved-from"
 COPIED_FROM = "podferry.live/copied-from"
+RESTORED_FROM = "podferry.live/restored-from"
+"""Id of the checkpoint that a pod came back from."""
 OWNER_AWAY = "podferry.live/owner-away"
 """On the pod of a StatefulSet while that is away: which run has taken it, and all that is needed to make it again."""
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -42,3 +44,5 @@ class Options:
     """Free memory that must stay on each node beyond the dump, as a share of the dump (64 MiB at least)."""
     bandwidth: int = 0
     """Bytes a second that may be sent while the pod still runs; 0: as fast as it goes. What is sent in the freeze is never slowed down."""
+    through: bool = False
+    """The state of the freeze goes through a store: then all files go with it, and none before."""

@@ -217,6 +217,7 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
 
     inspection = snapshot.inspection
     need = budgets.need_bytes(inspection, options) if inspection else 0
+    stage = inspection.stage_bytes if inspection and not options.through else 0
     timeout = snapshot.target_facts.runtime_request_timeout_s if snapshot.target_facts else None
     return Plan(
         "refused" if refusals else "move",
@@ -226,7 +227,7 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
         mode=mode,
         owner_uid=str(owner.get("uid")) if owner is not None and mode != "copy" else None,
         need_bytes=need,
-        stage_bytes=inspection.stage_bytes if inspection else 0,
+        stage_bytes=stage,
         memory_bytes=inspection.memory_bytes if inspection else 0,
         expected_freeze_s=estimate.freeze_s(inspection.need_bytes, len(inspection.containers)) if inspection else None,
         connections_closed=inspection.established if inspection else 0,
@@ -350,15 +351,19 @@ def _node_refusals(pod: Obj, source: str, snapshot: Snapshot, options: Options, 
         for name, facts in ((source, a), (options.target, b)):
             if facts:
                 found += compatibility.check_node(name, facts, snapshot.own_digest)
+    if options.through:
+        found += compatibility.check_age(((source, a), (options.target, b)))
     if inspection:
         found += workload.check_workload(inspection, predicates.container_ids(pod), options.tcp)
         found += budgets.check_liveness(pod, inspection, twin=twin)
         if a:
             found += compatibility.check_sockets(inspection, a, source)
+            found += compatibility.check_handlers(inspection, a, source)
         if b:
-            found += compatibility.check_confinement(inspection, b, options.target)
             found += budgets.check_cri_time(inspection, b, options.target, twin=twin)
         if a and b:
+            found += compatibility.check_engines(pod, a, b, options.target)
+            found += compatibility.check_confinement(inspection, a, b, options.target)
             found += budgets.check_memory(inspection, options, a, b, source_name=source, target_name=options.target)
             found += budgets.check_disk(inspection, a, b, source_name=source, target_name=options.target)
     for image in snapshot.images:

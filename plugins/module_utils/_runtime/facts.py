@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 import time
 import typing as t
@@ -16,6 +17,7 @@ from .._common.digest import engine_digest
 from .._common.errors import PodferryError
 from .._common.files import read_text
 from . import cri, kubelet, service, versions
+from .container import FRONT
 from .process import Completed, Runner
 from .service import Read
 
@@ -23,6 +25,19 @@ ENGINE_ROOT = "/usr/local/lib/podferry/podferry"
 """Where role ``node`` installs the node's part of this collection."""
 
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
+CRUN_MINIMUM = [1, 21]
+"""Restores all processes into their cgroup under systemd, and knows the options for security labels (1.18)."""
+_LIBRARY = "libcriu.so.2"
+_LIBRARY_FOLDERS = (
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/lib/*",
+    "/usr/local/lib",
+    "/usr/local/lib/*",
+    "/lib",
+    "/lib64",
+    "/lib/*",
+)
 _CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
 
@@ -91,6 +106,7 @@ def collect(run: Runner, read: Read = read_text, probe: Probe | None = None) -> 
         "engine": installed_engine(),
         "python": list(sys.version_info[:2]),
         "zstd": machine.which("zstd") is not None,
+        "age": machine.which("age") is not None and machine.which("age-keygen") is not None,
         "apparmor_profiles": apparmor_profiles(machine.text("/sys/kernel/security/apparmor/profiles")),
         "selinux": selinux_mode(machine.text("/sys/fs/selinux/enforce")),
         "time_namespaces": bool(machine.text("/proc/self/timens_offsets")),
@@ -164,7 +180,8 @@ def criu_facts(machine: Probe, path: str) -> dict[str, t.Any]:
 _NO_RUNTIME: dict[str, t.Any] = {
     "engine": None,
     "version": None,
-    "runc": {"path": None, "version": None},
+    "oci": {"family": None, "path": None, "version": None, "criu": False},
+    "front": None,
     "handler": False,
     "cgroup_driver": None,
     "default": None,
@@ -190,7 +207,8 @@ class Runtime:
         self.path = running.path
         """PATH of the service: where it, the shim and runc look for programs."""
         first = running.argv[0] if running.argv else engine
-        self._program = first if os.path.isabs(first) else machine.which(engine, running.path) or engine
+        self.program = first if os.path.isabs(first) else machine.which(engine, running.path) or engine
+        """The runtime's own program."""
 
     @classmethod
     def detect(cls, machine: Probe, running_kubelet: service.Service | None) -> Runtime | None:
@@ -216,13 +234,13 @@ class Runtime:
         :raises PodferryError: the runtime does not accept them, or prints what we cannot read.
         """
         if self.engine == "containerd":
-            return containerd_config(self._machine, self._program, self.config_path)
-        on_disk = self._machine.run(self._program, "config")
+            return containerd_config(self._machine, self.program, self.config_path)
+        on_disk = self._machine.run(self.program, "config")
         if on_disk.code != 0:
             reason = on_disk.stderr.strip()[-300:]
             raise PodferryError(f"`crio config` failed: {reason}", "Repair CRI-O's configuration.")
         next_start = cri.parse_crio(on_disk.stdout)
-        live = self._machine.run(self._program, "status", "config")
+        live = self._machine.run(self.program, "status", "config")
         if live.code != 0:
             return next_start
         # The live one has the value of every default; what is on disk decides about our handler.
@@ -231,35 +249,63 @@ class Runtime:
     def answers(self) -> bool:
         """Whether its CRI serves calls."""
         if self.engine == "crio":
-            return self._machine.run(self._program, "status", "info").code == 0
-        ctr = os.path.join(os.path.dirname(self._program), "ctr")
+            return self._machine.run(self.program, "status", "info").code == 0
+        ctr = os.path.join(os.path.dirname(self.program), "ctr")
         plugins = self._machine.run(ctr, "--address", self._socket(), "plugins", "ls")
         return plugins.code == 0 and cri_plugin_ok(plugins.stdout)
+
+    def version(self) -> versions.Version | None:
+        """Return what the program says its version is."""
+        output = self._machine.run(self.program, "--version").stdout
+        return (versions.containerd if self.engine == "containerd" else versions.crio)(output)
+
+    def restart_safe(self) -> bool:
+        """Whether containers live through a restart of the service."""
+        kill_mode = self._machine.run("systemctl", "show", "--property=KillMode", self.engine).stdout.strip()
+        # Anything else ends the shims, and so the containers, with the service.
+        return kill_mode == "KillMode=process"
 
     def _socket(self) -> str:
         return self._service.option("--address", "-a") or _CONTAINERD_SOCKET
 
+    def _choose(self, handlers: t.Sequence[cri.Handler]) -> tuple[dict[str, t.Any], cri.Handler]:
+        """Return the first handler whose OCI runtime can dump and restore, with that; else the first."""
+        found = [(self._oci(handler), handler) for handler in handlers]
+        return next((pair for pair in found if pair[0]["criu"]), found[0])
+
+    def _oci(self, handler: cri.Handler) -> dict[str, t.Any]:
+        """Return what a handler's OCI runtime is. ``criu``: whether it can dump and restore in the way we need."""
+        program = self._machine.which(handler.program or (handler.name if self.engine == "crio" else "runc"), self.path)
+        if program is None:
+            return dict(_NO_RUNTIME["oci"])
+        text = self._machine.run(program, "--version").stdout
+        for family, version in (("runc", versions.runc(text)), ("crun", versions.crun(text))):
+            if version is not None:
+                able = family == "runc" or self._crun_is_able(program, version, text)
+                return {"family": family, "path": program, "version": version, "criu": able}
+        return {**_NO_RUNTIME["oci"], "path": program}
+
+    def _crun_is_able(self, program: str, version: versions.Version, text: str) -> bool:
+        """crun is built with or without CRIU, and loads its library only when it is asked for a dump."""
+        loads = _LIBRARY in self._machine.text(program)
+        there = any(self._machine.find(f"{folder}/{_LIBRARY}") for folder in _LIBRARY_FOLDERS)
+        return version >= CRUN_MINIMUM and "+CRIU" in text.split() and (there or not loads)
+
     def facts(self) -> dict[str, t.Any]:
         """Return the part ``runtime`` of the node's facts."""
         found = dict(_NO_RUNTIME, engine=self.engine, path=self.path, config=self.config_path, error=None)
-        output = self._machine.run(self._program, "--version").stdout
-        version = (versions.containerd if self.engine == "containerd" else versions.crio)(output)
+        version = self.version()
         found["version"] = versions.dotted(version) if version else None
         found["answers"] = self.answers()
-        kill_mode = self._machine.run("systemctl", "show", "--property=KillMode", self.engine).stdout.strip()
-        # Anything else ends the shims, and so the containers, with the service.
-        found["restart_safe"] = kill_mode == "KillMode=process"
+        found["restart_safe"] = self.restart_safe()
         try:
             config = self.config()
-            default = config.default
+            found["oci"], default = self._choose(config.candidates)
         except PodferryError as error:
             found["error"] = error.message
             return found
-        program = self._machine.which(default.program or "runc", self.path)
-        found["runc"] = {
-            "path": program,
-            "version": versions.runc(self._machine.run(program, "--version").stdout) if program else None,
-        }
+        front = re.search(r"^runtime=(/\S+)$", self._machine.text(FRONT), re.MULTILINE)
+        found["front"] = front.group(1) if front else None
         found["handler"] = cri.HANDLER in config.handlers
         found["cgroup_driver"] = "systemd" if default.systemd_cgroup else "cgroupfs"
         found["state_dir"] = config.state_dir
@@ -278,10 +324,11 @@ def containerd_config(machine: Probe, program: str, path: str | None) -> cri.Cri
 
     :raises PodferryError: containerd does not accept it, or prints what we cannot read.
     """
-    argv = [program]
-    if path and machine.text(path, "\0") != "\0":
-        argv += ["--config", path]
-    dump = machine.run(*argv, "config", "dump")
+    there = bool(path) and machine.text(str(path), "\0") != "\0"
+    dump = machine.run(program, *(["--config", str(path)] if there else []), "config", "dump")
+    if dump.code != 0 and not there:
+        # containerd 1.7 runs without a file, and refuses to print what it then uses.
+        dump = machine.run(program, "config", "default")
     if dump.code != 0:
         reason = (dump.stderr or dump.stdout).strip()[-300:]
         raise PodferryError(f"`containerd config dump` failed: {reason}", f"Repair {path}.")

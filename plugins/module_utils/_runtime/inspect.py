@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import os
+import time
 import typing as t
 
 from .._common.errors import NotFound, PodferryError
 from .._common.files import read_text
 from . import container as containers
-from . import oci, procfs, volumes
+from . import oci, procfs, unixsock, volumes
 from .container import Container
 
 Facts = t.Dict[str, t.Any]
@@ -36,6 +37,7 @@ _SANDBOX_MOUNTS = {
     "/dev/termination-log",
     "/run/.containerenv",
 }
+_LOOKS = 3
 _UNLISTABLE = ("packet", "raw", "raw6", "sctp/eps", "dccp")
 
 
@@ -51,7 +53,29 @@ def inspect_pod(arguments: t.Mapping[str, t.Any]) -> Facts:
     address = str(arguments.get("pod_ip") or "")
     return {
         "containers": [_describe(item, address) for item in found], "sandbox": _sandbox(found[0]), "volumes": _volumes(found[0]),
+        "unix_problems": _between(found),
     }  # fmt: skip
+
+
+def _between(found: t.Sequence[Container]) -> list[str]:
+    """Unix sockets between containers that cannot come along, in words."""
+    if len(found) < 2:
+        return []
+    problems: list[str] | None = None
+    try:
+        with unixsock.observer(f"/proc/{found[0].pid}/ns/net") as asked:
+            for _look in range(_LOOKS):  # the pod runs: what passes by is none
+                before = unixsock.table(asked)
+                held = unixsock.holders({item.name: item.cgroup.pids() for item in found})
+                found_now = unixsock.between(unixsock.steady(before, unixsock.table(asked)), held)
+                seen = [*found_now.problems, *found_now.outside]
+                problems = [words for words in (seen if problems is None else problems) if words in seen]
+                if not problems:
+                    break
+                time.sleep(0.05)
+    except (PodferryError, OSError):
+        return []  # the dump will tell
+    return problems or []
 
 
 def _volumes(item: Container) -> list[Facts]:

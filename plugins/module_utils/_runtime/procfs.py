@@ -85,6 +85,17 @@ def status(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _colon, value in (line.partition(":") for line in lines)}
 
 
+def inner_pid(pid: int) -> int:
+    """The id that a process has in its own PID namespace, 0 when it is gone."""
+    return int(status(pid).get("NSpid", "0").split()[-1])
+
+
+def effective_ids(pid: int) -> tuple[int, int]:
+    """The user and group that a process acts as, (0, 0) when it is gone."""
+    fields = status(pid)
+    return tuple(int(fields.get(name, "0 0").split()[1]) for name in ("Uid", "Gid"))  # type: ignore[return-value]
+
+
 def being_ended(pid: int) -> bool:
     """Whether SIGTERM or SIGKILL waits for a process: what a runtime that stops a frozen container leaves there."""
     fields = status(pid)

@@ -25,6 +25,11 @@ def runc(text: str) -> Version | None:
     return _after(r"^runc version ", text)
 
 
+def crun(text: str) -> Version | None:
+    """``crun --version``; None when it is another runtime."""
+    return _after(r"^crun version ", text)
+
+
 def criu(text: str) -> Version | None:
     """``criu --version``."""
     return _after(r"^Version: ", text)
@@ -38,6 +43,11 @@ def containerd(text: str) -> Version | None:
 def crio(text: str) -> Version | None:
     """``crio --version``: ``crio version 1.33.2`` or a line ``Version: 1.33.2``."""
     return _after(r"^(?:crio version |Version: +)", text)
+
+
+def kubernetes(text: str) -> Version | None:
+    """``kubelet --version``: ``Kubernetes v1.36.2``."""
+    return _after(r"^Kubernetes ", text)
 
 
 def kernel_release(text: str) -> Version | None:

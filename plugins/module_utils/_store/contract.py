@@ -11,14 +11,21 @@ from __future__ import annotations
 
 import typing as t
 
-from .._common.errors import InvalidInput
+from .._common.errors import InvalidInput, PodferryError
 from .manifest import Blob, Manifest
 from .names import Place
 from .spool import Pulse, Spool, no_pulse
 
 Spec = t.Mapping[str, t.Any]
+MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 LEASE_SECONDS = 900.0
 """A lease that was not renewed for so long belongs to somebody who is gone."""
+
+
+class Denied(PodferryError):
+    """The store does not let us do that."""
+
+    kind = "store_denied"
 
 
 class Entry(t.NamedTuple):
@@ -93,6 +100,18 @@ def open_store(spec: Spec, pulse: Pulse = no_pulse) -> Store:
         from .path import PathStore
 
         return PathStore(text(spec, "path"), pulse)
+    if kind == "registry":
+        from .registry import RegistryStore
+
+        return RegistryStore(spec, pulse)
+    if kind == "s3":
+        from .s3 import BucketStore
+
+        return BucketStore(spec, pulse)
+    if kind == "link":
+        from .link import LinkedStore
+
+        return LinkedStore(spec, pulse)
     raise InvalidInput(f"there is no store of the kind {str(kind)[:40]!r}")
 
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import time
 import typing as t
@@ -15,7 +14,7 @@ import typing as t
 from .._common.errors import InvalidInput, PodferryError, StateConflict
 from . import codec, manifest, names, pages
 from . import pack as packing
-from .contract import Entry, Lease, Spec, Store, open_store
+from .contract import Denied, Entry, Lease, Spec, Store, open_store
 from .manifest import Blob, Manifest
 from .names import Place
 from .spool import Pulse, Spool, no_pulse
@@ -251,9 +250,9 @@ class _Using:
         for identity in self._ids:
             try:
                 self.store.lease(self._place, identity, self._holder)
-            except OSError as error:
-                if self._reads is None or error.errno != errno.EROFS:
-                    raise
+            except Denied:
+                if self._reads is None:
+                    raise  # who only may read restores without a lease
         self._renewed = time.monotonic()
 
     def keep(self, ids: t.Sequence[str]) -> None:

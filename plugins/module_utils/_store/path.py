@@ -26,12 +26,11 @@ from .._common import faults
 from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
 from . import manifest as documents
 from . import names
-from .contract import LEASE_SECONDS, Entry, Lease
+from .contract import LEASE_SECONDS, MANIFEST, SIGNATURE, Denied, Entry, Lease
 from .manifest import MAX_BYTES, Blob, Manifest
 from .names import Place
 from .spool import BLOCK, Pulse, Spool, no_pulse, write_all
 
-MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 _LEASE = re.compile(r"lease\.([A-Za-z0-9-]{1,64})")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -232,11 +231,16 @@ class PathStore:
 
     def lease(self, place: Place, identity: str, holder: str) -> None:
         name = f"lease.{names.valid_holder(holder)}"
-        with self._folder(place, identity, create=True) as folder:
-            with contextlib.suppress(FileExistsError):
-                os.close(os.open(name, _NEW, 0o600, dir_fd=folder))
-            os.utime(name, dir_fd=folder, follow_symlinks=False)
-            os.fsync(folder)
+        try:
+            with self._folder(place, identity, create=True) as folder:
+                with contextlib.suppress(FileExistsError):
+                    os.close(os.open(name, _NEW, 0o600, dir_fd=folder))
+                os.utime(name, dir_fd=folder, follow_symlinks=False)
+                os.fsync(folder)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES):
+                raise
+            raise Denied(f"the store at {self._root} cannot be written to: {error.strerror}") from error
 
     def release(self, place: Place, identity: str, holder: str) -> None:
         with contextlib.suppress(NotFound, FileNotFoundError), self._folder(place, identity) as folder:

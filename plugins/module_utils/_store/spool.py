@@ -52,6 +52,11 @@ class Spool:
                 raise InvalidInput("a stored file is larger than its manifest says")
         write_all(self.descriptor, block)
 
+    @property
+    def length(self) -> int:
+        """How many bytes are in it."""
+        return os.fstat(self.descriptor).st_size
+
     def measure(self, pulse: Pulse = no_pulse) -> t.Tuple[int, str]:
         """Size and SHA-256 of what is in it."""
         digest, size = hashlib.sha256(), 0

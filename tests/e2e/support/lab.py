@@ -40,6 +40,8 @@ class Lab:
 
     name: str
     api_port: int = field(default_factory=free_port)
+    runtime_suite: str = "stable"
+    """Where containerd and runc come from; ``testing`` has those whose CRI makes checkpoints."""
 
     @property
     def state(self) -> Path:
@@ -50,6 +52,11 @@ class Lab:
     def kubeconfig(self) -> Path:
         """Credentials of an administrator of the lab's cluster."""
         return self.state / "kubeconfig"
+
+    @property
+    def pki(self) -> Path:
+        """The authority of the lab's cluster (``ca.crt``), and what it has signed."""
+        return self.state / ("kubernetes" if os.environ.get("PODFERRY_KUBERNETES_BIN_DIR") else "pki")
 
     @property
     def ssh_config(self) -> Path:
@@ -67,9 +74,12 @@ class Lab:
 
     def up(self) -> PlayResult:
         """Bring it up, or leave it as it is when it is up. With real Kubernetes or CRI-O when the environment has their binaries."""
-        given = {
+        given: dict[str, str | list[str] | None] = {
             "lab_kubernetes_bin_dir": os.environ.get("PODFERRY_KUBERNETES_BIN_DIR"),
             "lab_crio_bin_dir": os.environ.get("PODFERRY_CRIO_BIN_DIR"),
+            "lab_runtime_suite": self.runtime_suite,
+            "lab_crio_nodes": os.environ.get("PODFERRY_CRIO_NODES", "").split(),
+            "lab_crun_nodes": os.environ.get("PODFERRY_CRUN_NODES", "").split(),
         }
         return self.plays.run("lab", lab_state="up", timeout=900, **{k: v for k, v in given.items() if v}).ok()
 

@@ -132,6 +132,16 @@ def test_playbook_passes_every_flat_variable() -> None:
     moves = [task["podferry.live.pod_migrate"] for task in play["tasks"] if "podferry.live.pod_migrate" in task]
     assert len(moves) == 2, "a look before the hooks, and the move"
     assert moves[0] == moves[1]
-    assert set(moves[0]) == {"pod", "target", "namespace", "name", "tcp", "source_policy", "report", "stop_after"}
+    assert set(moves[0]) == {
+        "pod",
+        "target",
+        "namespace",
+        "name",
+        "tcp",
+        "source_policy",
+        "transfer",
+        "report",
+        "stop_after",
+    }
     assert set(play["module_defaults"]["group/podferry.live.podferry"]) == {"kubeconfig", "context"}
     assert play["hosts"] == "localhost"

@@ -7,7 +7,7 @@ import pathlib
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import DumpFailed, InvalidInput
@@ -68,9 +68,9 @@ def test_close_what_leaves_the_pod(images: str) -> None:
 
 def test_an_address_of_version_6() -> None:
     words = [0, 0, word("0.0.255.255"), word("127.0.0.1")]
-    assert tcp._address(words) == "127.0.0.1"
-    assert tcp._address([0, 0, 0, word("0.0.0.1")]) == "::1"
-    assert tcp._address([]) == ""
+    assert tcp.address(words) == "127.0.0.1"
+    assert tcp.address([0, 0, 0, word("0.0.0.1")]) == "::1"
+    assert tcp.address([]) == ""
 
 
 @given(st.binary(max_size=200))
@@ -122,3 +122,35 @@ def test_every_object_stays_in_one_image(tmp_path: pathlib.Path) -> None:
 def test_a_segment_of_two_containers(tmp_path: pathlib.Path) -> None:
     with pytest.raises(DumpFailed, match="attached in more than one container"):
         ipc.divide(dumps(tmp_path, 2), [{5, 6}, {6}])
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.dictionaries(st.integers(1, 20), st.integers(0, 1 << 64) | st.binary(max_size=40), max_size=6), max_size=3
+    ),
+    st.booleans(),
+)
+def test_any_list_of_files_or_segments(
+    tmp_path: pathlib.Path, found: list[dict[int, int | bytes]], damaged: bool
+) -> None:
+    """Whatever the images hold, closing connections and dividing segments end in images or in an error of ours."""
+    for name in ("files.img", "ipcns-shm-9.img", "ipcns-sem-9.img"):
+        content = HEADER + b"".join(
+            struct.pack("<I", len(raw)) + raw for raw in (message(*each.items()) for each in found)
+        )
+        (tmp_path / name).write_bytes(content[:-1] if damaged else content)
+    try:
+        ends = tcp.connections(str(tmp_path))
+        assert tcp.close(str(tmp_path), lambda _end: True) == len(ends)
+        assert tcp.connections(str(tmp_path)) == []
+        ipc.divide([str(tmp_path), str(tmp_path)], [set(), set()])
+    except (InvalidInput, DumpFailed):
+        pass
+
+
+def test_a_connection_that_is_told_twice() -> None:
+    """CRIU puts both together; what is read here alone would be another connection."""
+    hidden = connection(("10.0.0.1", 1), ("10.0.0.2", 2))
+    with pytest.raises(InvalidInput, match="twice"):
+        image.Message(hidden + message((4, b""))).data(4)

@@ -32,6 +32,7 @@ from ansible_collections.podferry.live.plugins.module_utils._common.errors impor
 from ansible_collections.podferry.live.plugins.module_utils._ferry import (
     arrival,
     base,
+    departure,
     guard,
     lifecycle,
     paths,
@@ -508,17 +509,17 @@ def world(mode: str) -> Iterator[World]:
             time=lambda: 0.0,
             sleep=lambda seconds: setattr(holder[0], "now", holder[0].now + seconds),
         )
-        for module in (source, target, base, arrival):
+        for module in (source, departure, target, base, arrival):
             patch.setattr(module, "time", clock)
         owner = Identity("default", "web", "u", "web", False)
         found = types.SimpleNamespace(
             name="web", id=IDENTIFIER, pid=0, engine="containerd", owner=owner, config={}, cgroup=None
         )
         patch.setattr(containers, "find", lambda _name, _reference: found)
-        patch.setattr(source, "foreign_processes", lambda _item: [])
+        patch.setattr(departure, "foreign_processes", lambda _item: [])
         patch.setattr(os, "fsync", lambda _descriptor: None)
-        patch.setattr(source, "log_tail", lambda *_words: [])
-        patch.setattr(faults, "point", lambda name: holder[0].point(name) if holder else None)
+        patch.setattr(departure, "log_tail", lambda *_words: [])
+        patch.setattr(faults, "point", lambda name, of="": holder[0].point(name) if holder else None)
 
         def wait(_read: Any, _write: Any, _error: Any, seconds: float) -> tuple[list[Any], list[Any], list[Any]]:
             holder[0].pause("target", "wait")

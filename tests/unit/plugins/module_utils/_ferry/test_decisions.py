@@ -205,6 +205,14 @@ def test_what_was_killed_while_it_stood_frozen_is_not_let_go(node: Node) -> None
     assert lifecycle.surrender(node.place, node.run)["surrendered"], "the source may go on"
 
 
+def test_p3_what_lacks_what_was_in_its_sockets_is_not_let_go(node: Node) -> None:
+    """All containers stand restored, but the ferry died before it had filled the sockets between them."""
+    record = node.target("going")
+    pathlib.Path(node.place.incomplete).touch()
+    guard.main(RUN, "target")
+    assert not record.thawed() and node.running == 0 and node.journal() == "restore_lost"
+
+
 def test_p1_a_late_guard_does_not_thaw_what_the_next_migration_froze(node: Node) -> None:
     node.target("going", thawed=True, journal="resumed")
     for group in node.groups:

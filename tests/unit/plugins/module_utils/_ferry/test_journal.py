@@ -32,7 +32,7 @@ def test_what_was_written_stays(place: RunPaths) -> None:
     assert os.stat(place.journal).st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("content", [None, "", "{", '{"state": "fro'])
+@pytest.mark.parametrize("content", [None, "", "{", '{"state": "fro', "[]", "5", "null", "[" * 100_000])
 def test_what_is_no_journal(place: RunPaths, content: str | None) -> None:
     if content is not None:
         pathlib.Path(place.journal).write_text(content)

@@ -212,3 +212,66 @@ def test_a_ping_is_answered_while_waiting(ends: tuple[Link, Link]) -> None:
 
 def test_limits_are_what_both_versions_agreed_on() -> None:
     assert links.BLOCK == 1 << 20 and links.MAX_JSON == 4 << 20
+
+
+@pytest.mark.parametrize("kind", ["beat", "ping"])
+def test_an_end_that_only_says_that_it_is_alive(raw: tuple[socket.socket, Link], kind: str) -> None:
+    """It must not keep us from our own deadlines: the pod stands frozen meanwhile."""
+    other, link = raw
+
+    def chatter() -> None:
+        words = frame(b"J", json.dumps({"m": kind}).encode()) * 50
+        try:
+            while True:
+                other.sendall(words)
+        except OSError:
+            pass
+
+    talker = threading.Thread(target=chatter, daemon=True)
+    talker.start()
+    began = time.monotonic()
+    try:
+        assert link.message(0.2) is None
+    except LinkLost:  # it does not take our answers
+        assert kind == "ping"
+    assert time.monotonic() - began < 2
+    link.close()
+    talker.join()
+
+
+@given(
+    st.binary(max_size=40)
+    | st.tuples(st.sampled_from([b"J", b"D", b"x"]), st.binary(max_size=60)).map(lambda two: frame(*two))
+)
+def test_noise(data: bytes) -> None:
+    one, two = socket.socketpair()
+    with one, two:
+        link = Link(two, 0.3)
+        one.sendall(data)
+        one.shutdown(socket.SHUT_WR)
+        try:
+            got = link.receive()
+            assert isinstance(got, memoryview) or isinstance(got["m"], str)
+        except PodferryError:
+            pass
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["m", "n", "t"]), inner),
+    max_leaves=6,
+)
+
+
+@given(json_values)
+def test_any_json_is_a_message_or_refused(value: object) -> None:
+    one, two = socket.socketpair()
+    with one, two:
+        link = Link(two, 0.3)
+        one.sendall(frame(b"J", json.dumps(value).encode()))
+        one.shutdown(socket.SHUT_WR)
+        try:
+            got = link.message(0.2)
+            assert got is None or isinstance(got["m"], str)
+        except PodferryError:
+            pass

@@ -93,3 +93,9 @@ def test_moves_never_make_two_records(tmp_path_factory: pytest.TempPathFactory, 
         moved = record.move(old, new)  # type: ignore[arg-type]
         assert moved == (record.state() == new) or not moved
     assert len(os.listdir(folder)) == 1
+
+
+@pytest.mark.parametrize("content", ["[]", "5", "null", '"x"', "{", "[" * 100_000])
+def test_a_record_that_is_damaged_says_nothing(record: Record, tmp_path: pathlib.Path, content: str) -> None:
+    (tmp_path / "record.armed").write_text(content)
+    assert record.content() == {} and record.state() == "armed"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import types
 from typing import Any
 
@@ -14,6 +15,7 @@ from ansible_collections.podferry.live.plugins.module_utils._common.errors impor
     StateConflict,
 )
 from ansible_collections.podferry.live.plugins.module_utils._ferry import target
+from doubles import archives
 from doubles.cgroups import FakeCgroup
 
 
@@ -36,6 +38,8 @@ def ferry(monkeypatch: pytest.MonkeyPatch) -> Any:
     made: Any = object.__new__(target.TargetFerry)
     made.names, made.gates, made._cancelled, made._misfit = ["web"], {}, False, None
     made._destinations, made._expect_claim_since = {"web": ["/data"]}, None
+    made._roster, made._began = {"restarts": {}}, 0.0
+    made.namespace, made.pod = "default", "web"
     made.deadlines = types.SimpleNamespace(claim=30.0)
     made.emit = lambda *_words, **_more: None
     monkeypatch.setattr(target, "Gate", Gate)
@@ -100,3 +104,32 @@ def test_nobody_comes(ferry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         ferry._look_after_gates()
     claim(ferry)
     ferry._look_after_gates()
+
+
+def test_a_stored_dump_that_may_more_than_the_container(
+    ferry: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused before anything of it is laid out; what comes straight from its own container is not looked at."""
+    (tmp_path / "criu").mkdir()
+    for name, data in archives.criu_images().items():
+        (tmp_path / "criu" / name).write_bytes(data)
+    (tmp_path / "criu/core-1.img").write_bytes(archives.core("app", caps=1 << 21))
+    claim(ferry)
+    laid: list[object] = []
+
+    def layout(_pulse: object) -> Any:
+        laid.append(None)
+        raise StateConflict("as far as this goes here")
+
+    monkeypatch.setattr(ferry, "_folder", lambda _name: str(tmp_path), raising=False)
+    monkeypatch.setattr(ferry, "_layout", layout, raising=False)
+    ferry.mode = "restore"
+    with pytest.raises(RestoreFailed, match="CAP_SYS_ADMIN"):
+        ferry._begin("web", ferry.gates["web"], lambda: None)
+    assert not laid
+    ferry.gates["web"].config = {"process": {"capabilities": {"bounding": ["CAP_SYS_ADMIN"]}}}
+    with pytest.raises(StateConflict):
+        ferry._begin("web", ferry.gates["web"], lambda: None)
+    ferry.mode, ferry.gates["web"].config = "twin", {}
+    with pytest.raises(StateConflict):
+        ferry._begin("web", ferry.gates["web"], lambda: None)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import DumpFailed, InvalidInput
+from ansible_collections.podferry.live.plugins.module_utils._ferry import transfer
 from ansible_collections.podferry.live.plugins.module_utils._ferry.link import Link
 from ansible_collections.podferry.live.plugins.module_utils._ferry.transfer import Receiver, Sender
 
@@ -210,3 +211,14 @@ def test_a_receiver_that_refuses_ends_the_connection(tmp_path: pathlib.Path) -> 
     time.sleep(0)
     with pytest.raises(InvalidInput, match="more bytes than memory was reserved for"):
         pair.wait()
+
+
+def test_files_without_end(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty file takes no byte of what was announced, but memory."""
+    monkeypatch.setattr(transfer, "MOST_FILES", 3)
+    for number in range(4):
+        if number == 3:
+            with pytest.raises(InvalidInput, match="more than 3 files"):
+                receiver.open({"name": f"web/criu/x-{number}.img"})
+        else:
+            receiver.open({"name": f"web/criu/x-{number}.img"})

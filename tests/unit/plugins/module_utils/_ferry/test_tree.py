@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import pathlib
+import shutil
 import stat
 import tarfile
 import time
@@ -327,6 +328,109 @@ def test_an_existing_device_or_fifo_is_replaced_not_written_to(tmp_path: pathlib
 def test_holes_that_make_no_sense(tmp_path: pathlib.Path, root: pathlib.Path, sparse: str) -> None:
     with pytest.raises(RestoreFailed):
         tree.unpack(archive(tmp_path / "t", entry("pf-f", sparse=sparse)), str(root))
+
+
+def test_holes_of_tars_own_kind_are_refused(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    """GNU tar's sparse files say how large they are without holding it: a few bytes would fill the node's disk."""
+    info = tarfile.TarInfo("pf-bomb")
+    raw = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    raw[156:157] = tarfile.GNUTYPE_SPARSE
+    raw[483:495] = b"00400000000\0"  # 64 MiB
+    raw[148:156] = b" " * 8
+    raw[148:156] = f"{sum(raw):06o}\0 ".encode()
+    (tmp_path / "t").write_bytes(raw + bytes(10240))
+    with pytest.raises(RestoreFailed, match="of a type that we never send"):
+        tree.unpack(str(tmp_path / "t"), str(root))
+    pax = entry("pf-bomb")
+    pax.pax_headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": "pf-x",
+        "GNU.sparse.realsize": str(1 << 26),
+    }
+    with pytest.raises(RestoreFailed):
+        tree.unpack(archive(tmp_path / "u", pax, data=b"0\n".ljust(512, b"\0")), str(root))
+    assert not os.listdir(root)
+
+
+def test_marks_of_overlayfs_are_not_laid_out(tmp_path: pathlib.Path, root: pathlib.Path) -> None:
+    info = entry("pf-folder", tarfile.DIRTYPE)
+    info.pax_headers = {"SCHILY.xattr.trusted.overlay.opaque": "y", "SCHILY.xattr.user.note": "x"}
+    tree.unpack(archive(tmp_path / "t", info), str(root))
+    assert os.listxattr(root / "pf-folder") == ["user.note"]
+
+
+notes = st.dictionaries(
+    st.sampled_from(
+        [
+            "PODFERRY.deleted",
+            "PODFERRY.gone",
+            "PODFERRY.opaque",
+            "PODFERRY.sparse",
+            "SCHILY.xattr.user.x",
+            "SCHILY.xattr.",
+            "mtime",
+            "size",
+            "uid",
+        ]
+    ),
+    st.sampled_from(["1", "", "-1", "10 0+5", "5 3+-1", "9999999999999999999", "4096 0+1 2+1", "x"]),
+    max_size=2,
+)
+members = st.lists(
+    st.tuples(
+        st.sampled_from(["pf-a", "pf-a/pf-b", "pf-c", "../pf-outside", "/pf-a", ".", "", "pf-link/pf-x", "pf-link"]),
+        st.sampled_from(
+            [
+                tarfile.REGTYPE,
+                tarfile.DIRTYPE,
+                tarfile.SYMTYPE,
+                tarfile.LNKTYPE,
+                tarfile.FIFOTYPE,
+                tarfile.CHRTYPE,
+                tarfile.GNUTYPE_SPARSE,
+                b"Z",
+            ]
+        ),
+        st.sampled_from(["", "pf-a", "..", "/", "../pf-outside", "pf-link"]),
+        notes,
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(members, st.none() | st.tuples(st.integers(0, 10_000), st.integers(0, 255)))
+def test_any_archive_stays_in_its_tree(
+    tmp_path: pathlib.Path,
+    outside: pathlib.Path,
+    found: list[tuple[str, bytes, str, dict[str, str]]],
+    damage: tuple[int, int] | None,
+) -> None:
+    top = tmp_path / "tree"
+    shutil.rmtree(top, ignore_errors=True)
+    top.mkdir()
+    (top / "pf-link").symlink_to("/" + str(tmp_path))
+    made = []
+    for name, kind, target, marks in found:
+        info = entry(name, kind, target)
+        info.pax_headers = marks
+        made.append(info)
+    path = tmp_path / "t"
+    path.unlink(missing_ok=True)
+    data = bytearray(pathlib.Path(archive(path, *made)).read_bytes())
+    if damage is not None:
+        data[damage[0] % len(data)] = damage[1]
+        path.write_bytes(data)
+    try:
+        tree.unpack(str(path), str(top))
+    except RestoreFailed:
+        pass
+    assert sorted(os.listdir(tmp_path)) == ["pf-outside", "t", "tree"] and outside.read_text() == "host"
+    total = sum(
+        os.lstat(os.path.join(folder, name)).st_blocks for folder, _folders, names in os.walk(top) for name in names
+    )
+    assert total * 512 < 1 << 20
 
 
 @pytest.mark.parametrize("damage", [b"", b"no tar at all" * 100, b"\0" * 10240])

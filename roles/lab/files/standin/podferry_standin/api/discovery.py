@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import VERSION
-from .resources import RESOURCES, Resource
+from .resources import RESOURCES, REVIEWS, Resource
 
 Obj = dict[str, Any]
 
@@ -97,7 +97,7 @@ def _entry(resource: Resource) -> Obj:
         "singularName": resource.singular,
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": ["create"] if resource.plural == "selfsubjectaccessreviews" else _VERBS,
+        "verbs": ["create"] if resource.plural in REVIEWS else _VERBS,
     }
     if resource.short:
         entry["shortNames"] = list(resource.short)

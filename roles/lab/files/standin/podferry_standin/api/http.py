@@ -11,10 +11,10 @@ from typing import Any
 
 from aiohttp import web
 
-from . import discovery, errors, nodeproxy, protobuf, scale, tables, tokens
+from . import access, discovery, errors, nodeproxy, protobuf, scale, tables, tokens
 from .controllers import Manager
 from .registry import Registry
-from .resources import BY_NAME, BY_PATH, Resource
+from .resources import BY_NAME, BY_PATH, REVIEWS, Resource
 from .watch import watch
 
 Obj = dict[str, Any]
@@ -142,8 +142,8 @@ class Server:
             return self._list(request, target)
         if request.method == "POST":
             body = await _body(request)
-            if target.resource.plural == "selfsubjectaccessreviews":
-                return web.json_response({**body, "status": {"allowed": True}}, status=201)
+            if target.resource.plural in REVIEWS:
+                return web.json_response(self._review(target.resource.plural, body), status=201)
             _same_kind(target.resource, body)
             created = self.registry.create(target.resource, target.namespace, body, dry_run=_dry_run(request, body))
             return web.json_response(created, status=201)
@@ -162,6 +162,13 @@ class Server:
                 )
             return web.json_response(self._listing(target.resource, found))
         raise _not_allowed()
+
+    def _review(self, plural: str, body: Obj) -> Obj:
+        if plural == "tokenreviews":
+            return access.review_token(self.signer, body)
+        if plural == "subjectaccessreviews":
+            return access.review_access(self.registry, body)
+        return {**body, "status": {"allowed": True}}
 
     def _list(self, request: web.Request, target: Target) -> web.Response:
         items = self.registry.list(

@@ -20,6 +20,13 @@ _V4, _V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
 _CLOSE_SIGNAL = 255
 
 
+class Unreached(errors.ApiError):
+    """The kubelet gave no answer."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(502, "BadGateway", f"error trying to reach the kubelet: {error}")
+
+
 class NodeProxy:
     """Requests to kubelets, with the API server's own client certificate."""
 
@@ -77,8 +84,15 @@ class NodeProxy:
         return await self._pass(request, f"{self._address(node)}/containerLogs/{namespace}/{name}/{container}", query)
 
     async def forward(self, request: web.Request, node: str, rest: str) -> web.StreamResponse:
-        """``nodes/proxy``."""
-        return await self._pass(request, f"{self._address(node)}/{rest}", dict(request.query))
+        """``nodes/proxy``: 503 when no answer comes, whether the request was sent or not, as the API server does."""
+        address = self._address(node)
+        try:
+            return await self._pass(request, f"{address}/{rest}", dict(request.query))
+        except Unreached as error:
+            cause = error.__cause__
+            where = address.removeprefix("https://")
+            words = f"dial tcp {where}: {cause}" if isinstance(cause, aiohttp.ClientConnectorError) else repr(cause)
+            raise errors.ApiError(503, "ServiceUnavailable", f"error trying to reach service: {words}") from error
 
     async def _pass(self, request: web.Request, url: str, query: Obj) -> web.StreamResponse:
         try:
@@ -91,7 +105,7 @@ class NodeProxy:
                 await response.write_eof()
                 return response
         except aiohttp.ClientError as error:
-            raise errors.ApiError(502, "BadGateway", f"error trying to reach the kubelet: {error}") from error
+            raise Unreached(error) from error
 
     async def exec(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
         """``pods/exec`` over WebSocket; the runtime speaks v4, kubectl v5: they differ in how stdin is closed."""

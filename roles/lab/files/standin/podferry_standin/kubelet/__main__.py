@@ -47,7 +47,8 @@ class Kubelet:
         """Until the process is stopped. Pods keep running then, as with a real kubelet."""
         NodeReporter(self.config, self.api, self.cri, self.events).start()  # also says that the runtime is not there
         self._node = Node(self.config, self.api, self.cri, self.events, self._runtime_name())
-        threading.Thread(target=serve(self.config, self.cri).serve_forever, name="server", daemon=True).start()
+        server = serve(self.config, self.cri, self.api, self._pod)
+        threading.Thread(target=server.serve_forever, name="server", daemon=True).start()
         threading.Thread(target=self._follow_runtime, name="runtime", daemon=True).start()
         self._follow_pods()
 
@@ -76,6 +77,16 @@ class Kubelet:
                 if error.code != 410:
                     log.warning("pods: %s", error)
                     time.sleep(0.5)
+
+    def _pod(self, namespace: str, name: str) -> Obj | None:
+        """A pod of this node, by name."""
+        with self._lock:
+            workers = list(self._workers.values())
+        for worker in workers:
+            meta = worker.pod["metadata"]
+            if worker.is_alive() and (meta["namespace"], meta["name"]) == (namespace, name):
+                return worker.pod
+        return None
 
     def _replace(self, pods: list[Obj]) -> None:
         for pod in pods:

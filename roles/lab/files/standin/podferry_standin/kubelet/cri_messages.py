@@ -88,6 +88,8 @@ _MESSAGES: dict[str, str] = {
     "ExecSyncResponse": "stdout:1:bytes stderr:2:bytes exit_code:3:int32",
     "ExecRequest": "container_id:1:string *cmd:2:string tty:3:bool stdin:4:bool stdout:5:bool stderr:6:bool",
     "ExecResponse": "url:1:string",
+    "CheckpointContainerRequest": "container_id:1:string location:2:string timeout:3:int64",
+    "CheckpointContainerResponse": "",
     "ImageFilter": "image:1:ImageSpec",
     "ListImagesRequest": "filter:1:ImageFilter",
     "Image": "id:1:string *repo_tags:2:string *repo_digests:3:string size:4:uint64 uid:5:Int64Value username:6:string spec:7:ImageSpec",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kubelet's HTTPS port: logs, exec and health, for clients with a certificate of the lab's authority."""
+"""The kubelet's HTTPS port: logs, exec and health, for clients with a certificate of the lab's authority; checkpoints, for
+those whom the API knows and allows it."""
 
 from __future__ import annotations
 
@@ -10,11 +11,15 @@ import socket
 import ssl
 import sys
 import urllib.parse
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from .. import tls
 from . import logs
+from .access import Access
+from .apiclient import Api
+from .checkpoints import Checkpoints, Refused
 from .config import Config
 from .cri import Cri, CriError
 from .query import flag
@@ -31,6 +36,8 @@ class Handler(BaseHTTPRequestHandler):
     config: Config
     cri: Cri
     tls: ssl.SSLContext
+    access: Access
+    checkpoints: Checkpoints
 
     def setup(self) -> None:
         """TLS in the connection's own thread, so that one client cannot hold up the others."""
@@ -47,7 +54,9 @@ class Handler(BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         parts = [urllib.parse.unquote(part) for part in url.path.strip("/").split("/")]
         query = urllib.parse.parse_qs(url.query, keep_blank_values=True)
-        if not self.request.getpeercert():
+        if parts[0] == "checkpoint":
+            self._checkpoint("get", parts[1:], query)
+        elif not self.request.getpeercert():
             self._answer(401, "Unauthorized")
         elif parts == ["healthz"]:
             self._answer(200, "ok")
@@ -55,41 +64,47 @@ class Handler(BaseHTTPRequestHandler):
             self._logs(parts[1], parts[2], parts[3], {key: values[-1] for key, values in query.items()})
         elif parts[0] == "exec" and len(parts) == 4:
             self._exec(parts[1], parts[2], parts[3], query)
-        elif parts[0] == "checkpoint":
-            self._answer(405, "405: Method Not Allowed")
         else:
             self._answer(404, "404 page not found")
 
     def do_POST(self) -> None:
-        """The checkpoint call: the runtime of this lab does not have it."""
+        """The checkpoint call."""
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        parts = urllib.parse.urlsplit(self.path).path.strip("/").split("/")
-        if not self.request.getpeercert():
+        url = urllib.parse.urlsplit(self.path)
+        parts = [urllib.parse.unquote(part) for part in url.path.strip("/").split("/")]
+        if parts[0] == "checkpoint":
+            self._checkpoint("create", parts[1:], urllib.parse.parse_qs(url.query, keep_blank_values=True))
+        elif not self.request.getpeercert():
             self._answer(401, "Unauthorized")
-        elif parts[0] == "checkpoint" and len(parts) == 4 and self._find(parts[1], parts[2], parts[3], "") is None:
-            self._answer(404, f"container {parts[3]} does not exist")
-        elif parts[0] == "checkpoint":
-            self._answer(500, "checkpointing is not implemented by this stand-in")
         else:
             self._answer(404, "404 page not found")
 
-    def _answer(self, code: int, text: str) -> None:
+    def _checkpoint(self, verb: str, parts: list[str], query: dict[str, list[str]]) -> None:
+        user = self.access.user(self.request.getpeercert(), self.headers.get("Authorization", ""))
+        try:
+            self.checkpoints.admit(user, verb)
+            if len(parts) != 3:
+                raise Refused(404, "404: Page Not Found")
+            if verb != "create":
+                raise Refused(405, "405: Method Not Allowed")
+            namespace, pod, container = parts
+            body = self.checkpoints.take(namespace, pod, container, query.get("timeout") or [])
+        except Refused as refused:
+            self._answer(refused.status, refused.words)
+        else:
+            self._answer(200, body, "application/json")
+
+    def _answer(self, code: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:
         body = text.encode()
         self.send_response(code)
-        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def _find(self, namespace: str, pod: str, name: str, previous: str) -> Any | None:
         """The latest attempt of a container, or the one before."""
-        wanted = {
-            "io.kubernetes.pod.namespace": namespace,
-            "io.kubernetes.pod.name": pod,
-            "io.kubernetes.container.name": name,
-        }
-        found = [item for item in self.cri.containers() if wanted.items() <= dict(item.labels).items()]
-        found.sort(key=lambda item: (item.created_at, item.metadata.attempt), reverse=True)
+        found = attempts(self.cri, namespace, pod, name)
         index = 1 if previous in ("true", "1") else 0
         return found[index] if len(found) > index else None
 
@@ -171,10 +186,35 @@ def _status(message: str) -> Obj:
     return {**body, "reason": "BadRequest", "code": 400}
 
 
-def serve(config: Config, cri: Cri) -> ThreadingHTTPServer:
-    """A server that is ready to ``serve_forever``."""
-    server_tls = tls.server(config.ca, config.certificate, config.key)
-    handler = type("BoundHandler", (Handler,), {"config": config, "cri": cri, "tls": server_tls})
-    server = _Server(("", config.port), handler)
+def attempts(cri: Cri, namespace: str, pod: str, name: str) -> list[Any]:
+    """The containers that the runtime has of one container of a pod, the latest first.
+
+    :raises CriError:
+    """
+    wanted = {
+        "io.kubernetes.pod.namespace": namespace,
+        "io.kubernetes.pod.name": pod,
+        "io.kubernetes.container.name": name,
+    }
+    found = [item for item in cri.containers() if wanted.items() <= dict(item.labels).items()]
+    return sorted(found, key=lambda item: (item.created_at, item.metadata.attempt), reverse=True)
+
+
+def serve(config: Config, cri: Cri, api: Api, pod: Callable[[str, str], Obj | None]) -> ThreadingHTTPServer:
+    """A server that is ready to ``serve_forever``; ``pod`` finds a pod of this node by namespace and name."""
+
+    def running(namespace: str, pod_name: str, name: str) -> Any | None:
+        listed = attempts(cri, namespace, pod_name, name)
+        return next((one for one in listed if one.state == RUNNING), None)
+
+    access = Access(api, config.node)
+    parts = {
+        "config": config,
+        "cri": cri,
+        "tls": tls.server(config.ca, config.certificate, config.key),
+        "access": access,
+        "checkpoints": Checkpoints(cri, access, config.root / "checkpoints", pod, running),
+    }
+    server = _Server(("", config.port), type("BoundHandler", (Handler,), parts))
     server.daemon_threads = True
     return server

@@ -1,0 +1,110 @@
+# Copyright: (c) 2026, The podferry.live authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: may change without notice.
+"""Make a checkpoint of ours of an archive that the kubelet, CRI-O, containerd or podman has made."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .._kube import predicates
+from .._migrate.errors import PodferryError
+from .._migrate.peer import Peer
+from .._plan.facts import NodeFacts
+from .._store.manifest import Manifest
+from .make import Wish, kept_facts, kept_object
+from .vault import Vault
+
+Obj = Mapping[str, Any]
+
+_EXPANDS = 4
+"""How much larger than an archive its content may be, zstd or not."""
+_LEAST_BYTES = 256 * 1024 * 1024
+_SLOWEST_BYTES_S = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive on a node, and whose it has to be."""
+
+    path: str
+    size: int
+    container: str
+    pod: Obj
+    """The pod as the API has it; an archive does not hold it."""
+
+
+def adopt(
+    archive: Archive, run: str, peer: Peer, vault: Vault, wish: Wish, wall: Callable[[], float]
+) -> tuple[Manifest, Mapping[str, Any]]:
+    """Store it. Returns its manifest, and what the archive tells. The archive stays where it is. Raises PodferryError."""
+    pod = archive.pod
+    namespace, name = str(predicates.metadata(pod).get("namespace")), predicates.name_of(pod)
+    need = max(archive.size * _EXPANDS, _LEAST_BYTES)
+    node = peer.call("facts")
+    facts = NodeFacts.parse(node)
+    if facts.mem_available < need:
+        raise PodferryError(
+            f"node {peer.node} has too little memory for an archive of {archive.size} bytes",
+            "Import it on a node with more free memory.",
+        )
+    timeout_s = 120.0 + need / _SLOWEST_BYTES_S
+    told = peer.call(
+        "archive_adopt",
+        timeout_s=timeout_s,
+        run=run,
+        path=archive.path,
+        namespace=namespace,
+        pod=name,
+        container=archive.container,
+        object=kept_object(pod),
+        need_bytes=need,
+    )
+    try:
+        now = datetime.datetime.fromtimestamp(wall(), datetime.UTC)
+        fields = {
+            "id": f"{now:%Y%m%dT%H%M%SZ}-{run}",
+            "namespace": namespace,
+            "pod": name,
+            "uid": predicates.uid_of(pod),
+            "node": peer.node,
+            "created": str(told.get("created") or f"{now:%Y-%m-%dT%H:%M:%SZ}"),
+            "kind": "container",
+            "containers": [_container(archive, told)],
+            "facts": kept_facts(node),
+        }
+        manifest = vault.save(
+            run,
+            fields,
+            need_bytes=need,
+            incremental=wish.incremental,
+            compression=wish.compression,
+            recipient=wish.recipient,
+            timeout_s=timeout_s,
+        )
+    finally:
+        with contextlib.suppress(PodferryError):
+            peer.call("finish", run=run, timeout_s=60.0)
+    return manifest, told
+
+
+def _container(archive: Archive, told: Mapping[str, Any]) -> dict[str, str]:
+    """What the pod says of its image, else the archive: both name the very image that ran."""
+    status = predicates.status_of(archive.pod, archive.container)
+    found = {str(key): str(value or "") for key, value in (told.get("containers") or [{}])[0].items()}
+    image_id = str(status.get("imageID") or "").rpartition("://")[2] or found.get("image_id", "")
+    if "sha256:" not in image_id:
+        raise PodferryError(
+            "neither the pod nor the archive says by digest which image the container ran",
+            "Import it while the pod runs, or give a definition with a status.",
+        )
+    return {
+        "name": archive.container,
+        "image": str(status.get("image") or found.get("image") or ""),
+        "image_id": image_id,
+    }

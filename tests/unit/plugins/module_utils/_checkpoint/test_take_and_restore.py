@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's way to a checkpoint and back, against one node that does as it is told, or not."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.make import Checkpoints, Wish, kept_object
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.pod import RestoredPod
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.restore import (
+    RestoreFailed,
+    Restores,
+    Wanted,
+    pod_of,
+)
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.select import select
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.stores import NodeShelf
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.vault import Keys, Vault
+from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeTimeout
+from ansible_collections.podferry.live.plugins.module_utils._migrate.errors import NodeError, PodferryError
+from ansible_collections.podferry.live.plugins.module_utils._migrate.peer import Peer
+from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import InventoryHost, Sessions, Tools
+from ansible_collections.podferry.live.plugins.module_utils._migrate.session import Event, EventLog
+from ansible_collections.podferry.live.plugins.module_utils._plan.options import ARRIVAL, Options
+from ansible_collections.podferry.live.plugins.module_utils._store import manifest as manifests
+from doubles import objects
+from doubles.world import Clock
+
+SPEC = {"kind": "path", "path": "/srv/checkpoints"}
+RUN = "0123456789ab"
+IMAGE = "docker.io/library/counter@sha256:" + "7" * 64
+
+
+class Runs(list):  # type: ignore[type-arg]
+    """The runs of a node, and the operation that lists them."""
+
+    def __call__(self, **_args: Any) -> dict[str, Any]:
+        return {"runs": list(self)}
+
+
+class Node:
+    """A node that remembers what it was asked. ``end`` is what the dump comes to; ``fails`` names an operation that does not work."""
+
+    alive = True
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.sink: Callable[[Event], None] = lambda _event: None
+        self.end: dict[str, Any] = {"outcome": "captured", "frozen_ms": 120.0, "connections_closed": 1}
+        self.fails = ""
+        self.stored: list[tuple[str, str]] = []
+        self.saved: dict[str, Any] = {}
+        self.runs = Runs()
+        self.has_image = True
+
+    def call(self, op: str, *, timeout_s: float = 30.0, **args: Any) -> dict[str, Any]:
+        self.asked.append(op)
+        if op == self.fails:
+            raise NodeError("node-a", "command_failed", f"{op} does not work")
+        return getattr(self, op)(**args) or {}
+
+    def close(self) -> None:
+        return
+
+    def facts(self) -> dict[str, Any]:
+        return objects.facts()
+
+    def inspect(self, **_args: Any) -> dict[str, Any]:
+        return objects.inspection()
+
+    def image_pull(self, **_args: Any) -> None:
+        self.has_image = True
+
+    def __getattr__(self, name: str) -> Any:
+        def answer(**args: Any) -> dict[str, Any]:
+            if name == "image":
+                return {"present": self.has_image}
+            if name == "ferry_start":
+                self.started = args
+                self.sink(Event("node-a", "end", args["run"], "source", self.end))
+            elif name == "store_entries":
+                return {"entries": [{"manifest": m, "signature": s} for m, s in self.stored]}
+            elif name == "checkpoint_save":
+                self.saved = args
+                sizes = {"memory": 4096, "files": 10, "stored": 100}
+                draft = {**args["fields"], "format": 1, "parent": args["parent"], "compression": "zstd",
+                         "encryption": "none", "bytes": sizes, "blobs": blobs(args["fields"]["id"])}  # fmt: skip
+                return {"manifest": manifests.canonical(manifests.make(draft)).decode()}
+            elif name == "store_publish":
+                self.stored.append((args["manifest"], args["signature"]))
+            elif name == "restore_load":
+                return {"pod": kept_object(objects.pod()), "state": {"connections_closed": 0}}
+            return {}
+
+        return answer
+
+
+def blobs(origin: str) -> list[dict[str, Any]]:
+    return [
+        {"name": f"{kind}.0", "kind": kind, "size": 10, "sha256": "a" * 64, "origin": origin}
+        for kind in ("index", "state")
+    ]
+
+
+class Cluster:
+    """Pods by name."""
+
+    def __init__(self, *pods: dict[str, Any]) -> None:
+        self.pods = {pod["metadata"]["name"]: pod for pod in pods}
+        self.ready = True
+
+    def get_pod(self, _namespace: str, name: str) -> Any:
+        return self.pods.get(name)
+
+    def list_pods(self, _namespace: str | None, **_selectors: Any) -> list[Any]:
+        return list(self.pods.values())
+
+    def create_pod(self, _namespace: str, manifest: Any, *, dry_run: bool = False) -> Any:
+        name = manifest["metadata"]["name"]
+        if name in self.pods:
+            raise KubeError(409, "AlreadyExists", f"{name} exists")
+        if not dry_run:
+            self.pods[name] = {**manifest, "status": objects.running_status(self.ready)}
+            self.pods[name]["metadata"]["uid"] = f"uid-{name}"
+        return manifest
+
+    def delete_pod(self, _namespace: str, name: str, *, uid: str, grace_s: int | None) -> bool:
+        return self.pods.pop(name, None) is not None
+
+    def patch_pod(self, _namespace: str, name: str, **changes: Any) -> Any:
+        for key, values in changes.items():
+            for field, value in values.items():
+                assert value is None
+                self.pods[name]["metadata"][key].pop(field, None)
+        return self.pods[name]
+
+    def wait_pod(self, _namespace: str, name: str, condition: Any, *, timeout_s: float) -> Any:
+        pod = self.pods.get(name)
+        if not condition(pod):
+            raise KubeTimeout(f"{name} is not as it should be after {timeout_s} s")
+        return pod
+
+
+class Silent:
+    def phase(self, *_words: Any) -> None: ...
+    def progress(self, *_words: Any) -> None: ...
+    def warning(self, *_words: Any) -> None: ...
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+def tools(node: Node, cluster: Cluster) -> Tools:
+    def opened(_host: Any, _node: str, sink: Callable[[Event], None]) -> Any:
+        node.sink = sink
+        return node
+
+    numbers = itertools.count(1)
+    return Tools(
+        cluster=cluster,  # type: ignore[arg-type]
+        open_session=opened,
+        inventory={"node-a": [InventoryHost("node-a")]},
+        reporter=Silent(),  # type: ignore[arg-type]
+        own_digest=objects.DIGEST,
+        new_run=lambda: f"{next(numbers):012x}",
+        clock=Clock(),
+        sleep=lambda _s: None,
+        wall=lambda: 1764000000.0,
+        interrupt=threading.Event(),
+    )
+
+
+def vault(peer: Peer, **keys: str) -> Vault:
+    return Vault("the store", peer, NodeShelf(SPEC, peer.call), Keys(**keys))
+
+
+def take(node: Node, pod: dict[str, Any] | None = None, wish: Wish | None = None, *, dry: bool = False) -> Any:
+    pod = pod or objects.pod()
+    work = Checkpoints(tools(node, Cluster(pod)), vault, Options("counter", "", "default"), wish or Wish())
+    return work.take(pod, dry=dry)
+
+
+def test_a_checkpoint_is_published_last_and_the_run_ended(node: Node) -> None:
+    taken = take(node)
+    assert (taken.outcome, taken.frozen_ms, taken.connections_closed) == ("stored", 120.0, 1)
+    order = [op for op in node.asked if op in ("ferry_start", "checkpoint_save", "store_publish", "finish")]
+    assert order == ["ferry_start", "checkpoint_save", "store_publish", "finish"]
+    assert node.started["mode"] == "checkpoint"
+    assert "status" not in node.started["object"]
+
+
+def test_the_next_one_is_made_against_the_last(node: Node) -> None:
+    first = take(node)
+    second = take(node)
+    assert (first.parent, second.parent) == ("", first.id)
+    assert take(node, wish=Wish(incremental=False)).parent == ""
+
+
+@pytest.mark.parametrize("fails", ["ferry_start", "checkpoint_save", "store_publish"])
+def test_what_fails_ends_the_run_and_says_so(node: Node, fails: str) -> None:
+    node.fails = fails
+    taken = take(node)
+    assert taken.outcome == "failed"
+    assert fails in taken.error["message"]
+    assert node.asked[-1] == "finish"
+
+
+def test_a_dump_that_failed_stores_nothing(node: Node) -> None:
+    node.end = {"outcome": "aborted", "error": {"type": "dump_failed", "message": "io_uring", "remedy": "no"}}
+    taken = take(node)
+    assert (taken.outcome, taken.error["message"]) == ("failed", "io_uring")
+    assert "checkpoint_save" not in node.asked
+
+
+def test_a_refused_pod_is_not_touched(node: Node) -> None:
+    taken = take(node, objects.pod(change={"spec": {"hostNetwork": True}}))
+    assert taken.outcome == "refused"
+    assert "ferry_start" not in node.asked
+
+
+def test_check_mode_only_decides(node: Node) -> None:
+    assert take(node, dry=True).outcome == "planned"
+    assert "ferry_start" not in node.asked
+
+
+def test_what_a_dead_controller_left_is_removed_first(node: Node) -> None:
+    node.runs.append({"run": RUN, "mode": "checkpoint", "alive": False})
+    assert take(node).outcome == "stored"
+    assert node.asked.index("finish") < node.asked.index("ferry_start")
+
+
+# --- restore ---------------------------------------------------------------------------------------------------------
+
+
+def restores(node: Node) -> Restores:
+    def opened(_host: Any, _node: str, _sink: Any) -> Any:
+        return node
+
+    peer = Peer("node-b", InventoryHost("node-b"), Sessions(opened, Clock(), lambda _s: None), EventLog())
+    return Restores(peer, vault(peer), objects.DIGEST, clock=Clock(), sleep=lambda _s: None)
+
+
+WANTED = Wanted("default", "counter")
+
+
+def test_the_latest_is_armed_with_a_pod_of_its_own_name(node: Node) -> None:
+    take(node)
+    last = take(node)
+    armed = restores(node).arm(WANTED, RUN)
+    assert armed.checkpoint == last.id
+    meta = armed.manifest["metadata"]
+    assert meta["annotations"][ARRIVAL] == RUN
+    assert meta["annotations"]["podferry.live/restored-from"] == last.id
+    assert set(meta["labels"]) == {"podferry.live/run"}
+    assert meta["name"] == f"counter-r{RUN[:6]}"
+
+
+def test_in_the_place_of_the_original() -> None:
+    source = kept_object(objects.pod())
+    built = pod_of(source, Wanted("default", "counter", same_name=True), "id", node="node-b", run=RUN)
+    assert built["metadata"]["name"] == "counter"
+    assert built["metadata"]["labels"]["app"] == "counter"
+    moved = pod_of(source, Wanted("default", "counter", to_namespace="other"), "id", node="node-b", run=RUN)
+    assert moved["metadata"]["namespace"] == "other"
+
+
+def test_no_such_checkpoint(node: Node) -> None:
+    taken = take(node)
+    with pytest.raises(PodferryError) as caught:
+        restores(node).look(Wanted("default", "counter", "20200101T000000Z-000000000000"))
+    assert taken.id in caught.value.remedy
+
+
+def test_an_image_that_nobody_can_fetch_is_said_before_anything_is_loaded(node: Node) -> None:
+    take(node)
+    node.has_image = False
+    with pytest.raises(PodferryError, match="is not on node"):
+        restores(node).arm(WANTED, RUN)
+    assert "restore_load" not in node.asked
+
+
+def test_what_fails_after_the_load_is_ended(node: Node) -> None:
+    take(node)
+    node.fails = "restore_start"
+    with pytest.raises(PodferryError):
+        restores(node).arm(WANTED, RUN)
+    assert node.asked[-1] == "finish"
+
+
+def test_waiting_tells_what_runs_or_why_it_does_not(node: Node) -> None:
+    node.runs.append({"run": RUN, "alive": True, "record": {"resumed": True}, "restored": [{"name": "c", "pid": 7}]})
+    assert restores(node).wait(RUN, 5) == [{"name": "c", "pid": 7}]
+    node.runs[0] = {"run": RUN, "alive": False, "state": "aborted", "error": {"message": "no"}, "criu_log": ["a"]}
+    with pytest.raises(RestoreFailed) as caught:
+        restores(node).wait(RUN, 5)
+    assert caught.value.log == ["a"]
+    node.runs[0] = {"run": RUN, "alive": True, "state": "prepared"}
+    with pytest.raises(PodferryError, match="not restored within"):
+        restores(node).wait(RUN, 1)
+    node.runs.clear()
+    with pytest.raises(PodferryError, match="knows no run"):
+        restores(node).wait(RUN, 1)
+    assert restores(node).end(RUN) is False
+
+
+# --- the pod ---------------------------------------------------------------------------------------------------------
+
+
+def manifest() -> dict[str, Any]:
+    return pod_of(kept_object(objects.pod()), WANTED, "id", node="node-b", run=RUN)
+
+
+def test_the_pod_is_made_once_settled_once_and_taken_away_only_while_it_waits() -> None:
+    cluster = Cluster()
+    pod = RestoredPod(cluster, manifest())  # type: ignore[arg-type]
+    assert pod.create(dry=True, timeout_s=1)[0] and not cluster.pods
+    assert [pod.create(dry=False, timeout_s=1)[0] for _ in range(2)] == [True, False]
+    assert [pod.settle(dry=False, timeout_s=1)[0] for _ in range(2)] == [True, False]
+    (made,) = cluster.pods.values()
+    assert ARRIVAL not in made["metadata"]["annotations"]
+    assert pod.remove(dry=False, timeout_s=1)[0] is False
+    assert cluster.pods
+
+
+def test_a_pod_that_waits_goes() -> None:
+    cluster = Cluster()
+    pod = RestoredPod(cluster, manifest())  # type: ignore[arg-type]
+    pod.create(dry=False, timeout_s=1)
+    assert pod.remove(dry=False, timeout_s=1)[0] is True
+    assert not cluster.pods
+
+
+def test_another_pod_has_the_name() -> None:
+    other = objects.pod(manifest()["metadata"]["name"])
+    with pytest.raises(KubeError) as caught:
+        RestoredPod(Cluster(other), manifest()).create(dry=False, timeout_s=1)  # type: ignore[arg-type]
+    assert caught.value.conflict
+
+
+def test_a_pod_that_does_not_become_ready() -> None:
+    cluster = Cluster()
+    cluster.ready = False
+    pod = RestoredPod(cluster, manifest())  # type: ignore[arg-type]
+    pod.create(dry=False, timeout_s=1)
+    with pytest.raises(PodferryError, match="not Ready"):
+        pod.settle(dry=False, timeout_s=1)
+
+
+def test_only_a_manifest_of_a_restore_is_taken() -> None:
+    with pytest.raises(PodferryError):
+        RestoredPod(Cluster(), objects.pod())  # type: ignore[arg-type]
+
+
+# --- which pods ------------------------------------------------------------------------------------------------------
+
+
+def test_which_pods_are_meant(node: Node) -> None:
+    two = Cluster(objects.pod("b"), objects.pod("a"), objects.pod("c", change={"status": {"phase": "Pending"}}))
+    chosen = select(tools(node, two), Options("", "", "default"), selector="app=counter", everything=False)
+    assert [p["metadata"]["name"] for p in chosen] == ["a", "b"]
+    assert len(select(tools(node, two), Options("a", "", "default"), selector="", everything=False)) == 1
+    with pytest.raises(PodferryError):
+        select(tools(node, Cluster()), Options("", "", "default"), selector="", everything=True)
+    with pytest.raises(PodferryError):
+        select(tools(node, Cluster()), Options("", "", "default"), selector="", everything=False)
