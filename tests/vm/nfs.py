@@ -178,7 +178,9 @@ class Trial:
         listening = self.b.run("ss -Hltun | awk '{ print $5 }'").stdout.split()
         assert any(address.endswith(":2049") for address in listening)
         assert not [
-            address for address in listening if address.endswith(":111") and not address.startswith(("127.0.0.1:", "[::1]:"))
+            address
+            for address in listening
+            if address.endswith(":111") and not address.startswith(("127.0.0.1:", "[::1]:"))
         ], listening
         old = self.a.run(
             f"mount -t nfs -o nfsvers=3,soft,timeo=20,retrans=1 {B}:{EXPORT} /mnt", check=False, timeout=200

@@ -50,7 +50,11 @@ def test_nfs_reads_its_configuration_so(server: Host, key: str, value: str) -> N
 def test_rpcbind_may_listen_to_this_machine_only(server: Host) -> None:
     server.run_test("systemctl daemon-reload")
     listen = server.check_output("systemctl show -P Listen rpcbind.socket").split()
-    assert [word for word in listen if word[0] != "("] == ["/run/rpcbind.sock", *["127.0.0.1:111"] * 2, *["[::1]:111"] * 2]
+    assert [word for word in listen if word[0] != "("] == [
+        "/run/rpcbind.sock",
+        *["127.0.0.1:111"] * 2,
+        *["[::1]:111"] * 2,
+    ]
 
 
 @pytest.mark.parametrize(
