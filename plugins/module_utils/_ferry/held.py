@@ -130,12 +130,7 @@ def _parse(entry: t.Any) -> _Held:
         contents = base64.b64decode(data, validate=True)
     except ValueError as error:
         raise InvalidInput("the source sent an open file whose contents cannot be read") from error
-<<<<<<< HEAD
     return _Held(mount, words, data=contents, **numbers)
-=======
-    mode, uid, gid, mtime_ns = numbers
-    return _Held(mount, words, mode, uid, gid, mtime_ns, contents)
->>>>>>> main
 
 
 def _is_name(word: str) -> bool:
