@@ -44,6 +44,7 @@ class Restore(t.NamedTuple):
 
     argv: t.List[str]
     environment: t.Dict[str, str]
+    container: str
 
 
 def main(words: t.Sequence[str]) -> int:
@@ -64,7 +65,7 @@ def main(words: t.Sequence[str]) -> int:
         return _fail(log, f"podferry: {type(error).__name__}: {error}")
     if decision is None:
         os.execv(runtime, [runtime, *words])
-    faults.point("handler:exec:before")
+    faults.point("handler:exec:before", decision.container)
     os.execve(runtime, decision.argv, decision.environment)
 
 
@@ -106,9 +107,9 @@ def _decide(runtime: str, words: t.Sequence[str]) -> Restore | None:
         return None
     # Not before: a container that only passes by may be created with words that are new to us.
     call = parse_create(words)
-    faults.point("handler:claim:before")
+    faults.point("handler:claim:before", owner.container)
     _bind(run, owner, call.identifier)
-    faults.point("handler:claim:after")
+    faults.point("handler:claim:after", owner.container)
     answer = _wait(run, owner, call, runtime)
     if Record(run.directory).state() not in ("armed", "going"):
         raise StateConflict("the arrival was given up while its container was created")
@@ -117,7 +118,7 @@ def _decide(runtime: str, words: t.Sequence[str]) -> Restore | None:
     env = environment(answer["work"], options)
     if answer.get("hold"):
         env = {**env, "PATH": f"{FRONT}:{env['PATH']}", "PODFERRY_HOLD": str(answer["hold"])}
-    return Restore(argv, {**os.environ, **env})
+    return Restore(argv, {**os.environ, **env}, owner.container)
 
 
 def _inherit(answer: t.Mapping[str, t.Any]) -> dict[int, int]:

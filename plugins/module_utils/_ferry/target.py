@@ -445,7 +445,9 @@ class TargetFerry(Ferry):
             netns = oci.namespace_path(self.gates[name].config, "network")
             if self._hold_loopback and netns and name == self.names[0]:
                 loopback.hold(netns, self.runner)
+            faults.point("target:restore:before", name)
             self._restore(name, self.gates[name], deadline)
+            faults.point("target:restore:after", name)
             if self._hold_loopback and netns and name == self.names[-1]:
                 loopback.let_go(netns, self.runner)
         self._reunion.complete({name: gate.cgroup.pids() for name, gate in self.gates.items() if gate.cgroup})
@@ -537,7 +539,9 @@ class TargetFerry(Ferry):
         gate = self.gates.get(first)
         if self.mode in BESIDE and gate is not None:
             layout = self._layout(self._keep_up)
+            faults.point("target:lay_early:before")
             layout.early(first, gate.bundle, gate.config, gate.owner.uid)
+            faults.point("target:lay_early:after")
 
     def _layout(self, pulse: tree.Pulse) -> Layout:
         self._laid.pulse = pulse
@@ -596,9 +600,10 @@ class TargetFerry(Ferry):
                 raise Cancelled("the arrival was given up")
             self._look_after_gates()  # what was killed since the last look must not count as let go
             self.record.mark_thawed()
-            cgroups = [gate.cgroup for gate in self.gates.values() if gate.cgroup is not None]
+            cgroups = {name: gate.cgroup for name, gate in self.gates.items() if gate.cgroup is not None}
             faults.point("target:thaw:before")
-            for cgroup in cgroups:
+            for name, cgroup in cgroups.items():
+                faults.point("target:thaw:one", name)
                 cgroup.thaw()
             faults.point("target:thaw:after")
         return round((time.monotonic_ns() - self._freeze_ns) / 1e6, 2)
