@@ -327,8 +327,9 @@ class PathStore:
                     below = os.open(step, _FOLDER, dir_fd=current)
                 except FileNotFoundError as error:
                     raise NotFound(f"the store at {self._root} has no {'/'.join(path)}") from error
-                except NotADirectoryError as error:
-                    raise InvalidInput(f"{'/'.join(path)} in the store at {self._root} is no folder") from error
+                except NotADirectoryError as error:  # also a link
+                    wrong = InvalidInput if create else NotFound
+                    raise wrong(f"{'/'.join(path)} in the store at {self._root} is no folder") from error
                 os.close(current)
                 current = below
             yield current
