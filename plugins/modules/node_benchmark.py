@@ -113,7 +113,7 @@ def measure(module: AnsibleModule) -> dict[str, t.Any]:
         return result
     found = facts.collect(process.run)
     runtime = found["runtime"]
-    tools = proof.Tools(runtime["runc"]["path"], found["criu"]["path"], "", runtime["cgroup_driver"] == "systemd")
+    tools = proof.Tools(runtime["oci"]["path"], found["criu"]["path"], "", runtime["cgroup_driver"] == "systemd")
     folder = os.path.join(module.params["path"], f"benchmark-{uuid.uuid4().hex[:12]}")
     with benchmark.Floor(tools, folder, module.params["mib"]) as floor:
         result["criu"] = median([floor.criu() for _round in range(module.params["rounds"])])

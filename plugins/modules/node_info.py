@@ -10,7 +10,7 @@ module: node_info
 short_description: Facts of a Kubernetes node that matter to a live migration
 version_added: 0.1.0
 description:
-  - Reads the versions of CRIU, runc and the container runtime, the runtime's effective configuration, the kubelet's timeout, and the
+  - Reads the versions of CRIU, runc or crun and the container runtime, the runtime's effective configuration, the kubelet's timeout, and the
     properties of processor, kernel and security modules that decide whether a pod can move between two nodes.
   - The same facts are taken in the preflight of a migration.
 extends_documentation_fragment:
@@ -92,7 +92,7 @@ facts:
       sample: {path: /usr/sbin/criu, version: [4, 1, 1], check_ok: true, check: ""}
     runtime:
       description: >-
-        The container runtime that the kubelet uses: engine, version, its runc, whether it has the handler C(podferry), its cgroup
+        The container runtime that the kubelet uses: engine, version, its runc or crun, whether it has the handler C(podferry), its cgroup
         driver, and whether its CRI answers.
       type: dict
     engine:

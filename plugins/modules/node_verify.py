@@ -114,8 +114,8 @@ def requirements(found: dict[str, t.Any]) -> None:
     criu, runtime = found["criu"], found["runtime"]
     if not criu["path"] or not criu["check_ok"]:
         raise PodferryError(criu["check"] or "criu check fails", BOOTSTRAP, "facts")
-    if not runtime["runc"]["path"]:
-        raise PodferryError(runtime["error"] or "the container runtime has no runc", BOOTSTRAP, "facts")
+    if not runtime["oci"]["path"]:
+        raise PodferryError(runtime["error"] or "the container runtime has neither runc nor crun", BOOTSTRAP, "facts")
     if not runtime["handler"]:
         raise PodferryError(f"{runtime['engine']} has no handler podferry", BOOTSTRAP, "facts")
     if not runtime["answers"]:
@@ -151,7 +151,7 @@ def verify(module: AnsibleModule) -> dict[str, t.Any]:
     result: dict[str, t.Any] = {"changed": False, "facts": found, "features": proof.features(criu), "proof": None}
     result["network_sockets"] = None
     if not module.check_mode:
-        tools = proof.Tools(runtime["runc"]["path"], criu, ACTION, runtime["cgroup_driver"] == "systemd")
+        tools = proof.Tools(runtime["oci"]["path"], criu, ACTION, runtime["cgroup_driver"] == "systemd")
         with proof.Proof(tools, new_folder(module)) as attempt:
             result["proof"] = attempt.run()
         result["network_sockets"] = sockets(module, tools)

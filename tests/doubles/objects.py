@@ -286,7 +286,7 @@ def facts(change: JsonDict | None = None) -> JsonDict:
         "runtime": {
             "engine": "containerd",
             "version": "1.7.24",
-            "runc": {"path": "/usr/sbin/runc", "version": [1, 2, 0]},
+            "oci": {"family": "runc", "path": "/usr/sbin/runc", "version": [1, 2, 0], "criu": True},
             "handler": True,
             "cgroup_driver": "systemd",
         },

@@ -276,6 +276,8 @@ class World:
             self.pods["web-0"] = objects.ordinal(self.statefulset, 0)
         self.name: str = first["metadata"]["name"]
         self.events: list[str] = []
+        self.background: list[Callable[[], None]] = []
+        """What runs beside a migration; here it runs when a test lets it."""
         self.statefulsets_deleted = 0
         self.statefulsets_made = 0
 
@@ -459,6 +461,7 @@ class World:
             sleep=self.clock.sleep,
             wall=lambda: 1700000000.0,
             interrupt=self.interrupt,
+            beside=self.background.append,
             ready_timeout_s=5.0,
             tick_s=0.0005,
         )
@@ -602,6 +605,16 @@ class FakeCluster:
         self._replicaset_looks(pod)
         self._leave(fault)
         return pod
+
+    def mark_not_ready(self, namespace: str, name: str, *, uid: str, reason: str, message: str) -> None:
+        fault = self._enter("not ready")
+        pod = self.world.pods.get(name)
+        if pod is not None and predicates.uid_of(pod) == uid:
+            assert self.world.source != "running", "a source that runs is taken out of its Services"
+            others = [c for c in pod["status"]["conditions"] if c["type"] != "Ready"]
+            mine = {"type": "Ready", "status": "False", "reason": reason, "message": message}
+            pod["status"]["conditions"] = [*others, mine]
+        self._leave(fault)
 
     def _replicaset_looks(self, pod: JsonDict) -> None:
         """As recorded in deployment_adopt.json: adopt what matches, then one too many goes (not Ready, lowest cost)."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that can go wrong in a migration is made to go wrong, and a witness judges: never two, never none, nothing left.
 
-By default a selection that takes a few minutes; PODFERRY_FAULTS=all runs every fault point with every kind of failure.
+By default a selection that takes a few minutes; PODFERRY_FAULTS=all runs every fault point with every kind of failure. Pods of one
+container and of two, with files that travel in rounds, moved under a new name or their own, and copied.
 The witness is the workload itself: numbered lines with clocks, from every body that it had (`e2e.support.direct`).
 """
 
@@ -13,9 +14,10 @@ import shlex
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -24,16 +26,18 @@ from e2e.support.cluster import until
 from e2e.support.direct import (
     ADDRESSES,
     BOUND,
+    LOGS,
     MIB,
     NODES,
     SOURCE,
     TARGET,
-    Copy,
+    Body,
     Crossing,
     Hands,
     crossing,
     everywhere,
     history,
+    parting,
     runs_on,
 )
 from e2e.support.footprint import Footprint
@@ -54,14 +58,19 @@ def hands(prepared: Lab, request: pytest.FixtureRequest) -> Iterator[Hands]:
     hands = Hands(prepared)
     with crossing(hands):  # what the first container of a node makes for good (the runtime's own cgroups) is no trace
         for node in NODES:
-            Copy(hands, node, "first", "00000000-0000").first()
+            Body(hands, node, "first", "00000000-0000").first()
     yield hands
     hands.close()
     reporter = request.config.pluginmanager.getplugin("terminalreporter")
     if reporter and _ended:
-        which = "all" if ALL else "selected"
+        cases = len(CHOSEN) + len(CHOSEN_DISTURBANCES)
+        points = {(fault.shape, fault.point) for fault in MATRIX} | {(what.shape, what.point) for what in DISTURBANCES}
+        reporter.write_line(
+            f"\nfaults ({'all' if ALL else 'selected'}): {cases} of {len(MATRIX) + len(DISTURBANCES)} cases at {len(points)} points"
+            f" ({len({point for _shape, point in points})} names) of {len(SHAPES)} kinds of pods and moves"
+        )
         counts = ", ".join(f"{count} {how}" for how, count in sorted(_ended.items()))
-        reporter.write_line(f"\nfaults ({which}): {sum(_ended.values())} migrations: {counts}")
+        reporter.write_line(f"{sum(_ended.values())} migrations in this run: {counts}")
 
 
 EVERYTHING = r"""
@@ -145,6 +154,8 @@ def conclude(
     :param again: the kubelet tries once more to create the target's container, as it does until its pod is deleted.
     :param dead_source: the test itself killed the source: then nothing may run, and least of all the target.
     """
+    if one.mode == "copy":
+        return conclude_copy(one, verdict, dead_source=dead_source)
     how = {"committed": "finished", "aborted": "undone"}.get(verdict, verdict)
     if verdict == "in_doubt":
         one.source.stands()
@@ -173,25 +184,78 @@ def conclude(
     one.finish()
     assert history(one.copies) == []
     if verdict == "committed":
-        assert not one.hands.run(SOURCE, f"ctr -n k8s.io task ls | grep {one.source.id} | grep RUNNING", check=False)
+        for each in one.source.ids:
+            assert not one.hands.run(SOURCE, f"ctr -n k8s.io task ls | grep {each} | grep RUNNING", check=False)
     _ended[how] += 1
+    return how
+
+
+def conclude_copy(one: Crossing, verdict: str, *, dead_source: bool) -> str:
+    """The source runs on whatever became of its copy; the copy runs, or never did, or was taken away again."""
+    if not dead_source:
+        runs_on(one.source, BOUND)
+    if verdict == "in_doubt":  # a source that was copied does not know more; the copy's record does
+        verdict = one.settle(surrender=True)
+    how = {"committed": "finished", "aborted": "undone"}[verdict]
+    if verdict == "committed":
+        runs_on(one.target, BOUND)
+    elif one.armed:
+        if one.ask(TARGET, "record")["resumed"]:  # the word that it runs was lost: nobody counts on it
+            how = "undone after it ran"
+            one.target.remove()
+        else:
+            one.create_again()
+            assert one.target.last() == 0, "the copy ran although it was given up"
+    assert parting(one.source, one.target) == []
+    one.finish()
+    if not dead_source:
+        one.source.grows(BOUND)
+    assert parting(one.source, one.target) == []
+    _ended[f"copy {how}"] += 1
     return how
 
 
 # --- every fault point ------------------------------------------------------------------------------------------------
 
 
+class Shape(NamedTuple):
+    """What moves, and how."""
+
+    mode: str
+    containers: tuple[str, ...] = ("main",)
+    files: bool = False
+
+
+PAIR = ("main", "second")
+SHAPES = {
+    "twin": Shape("twin"),
+    "successor": Shape("successor"),
+    "copy": Shape("copy"),
+    "pair": Shape("twin", PAIR),
+    "pair-successor": Shape("successor", PAIR),
+    "pair-copy": Shape("copy", PAIR),
+    "files": Shape("twin", files=True),
+    "files-successor": Shape("successor", files=True),
+}
+
+
+def moving(hands: Hands, shape: str, **options: Any) -> AbstractContextManager[Crossing]:
+    """A crossing of that shape."""
+    mode, containers, files = SHAPES[shape]
+    return crossing(hands, mode, containers=containers, files=files, **options)
+
+
 class Fault(NamedTuple):
     """What fails, where, how, and how a run with it may end."""
 
-    mode: str
+    shape: str
     node: str
     point: str
     action: str
     ends: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.mode}-{self.point}-{self.action}" + ("-home" if "home" in self.mode else "")
+        return f"{self.shape}-{self.point}-{self.action}"
 
 
 UNDONE = ("undone",)
@@ -200,18 +264,24 @@ DOUBT = ("undone", "in doubt, then aborted")
 EITHER = ("undone", "finished", "in doubt, then aborted", "in doubt, then committed")
 FINISHED = ("finished", "in doubt, then committed")
 HOME = ("restored at home",)
+COPIED = ("finished", "undone", "undone after it ran")
 
 
 def both(*names: str) -> list[str]:
     return [f"{name}:{when}" for name in names for when in ("before", "after")]
 
 
+def second(*names: str) -> list[str]:
+    """The same of the second container."""
+    return [f"{point}@second" for point in both(*names)]
+
+
 ACTIONS = ("kill", "error", "hang")
 
 SOURCE_BEFORE = [
     *both("source:journal:prepared", "source:send:hello", "source:send:ping", "source:journal:waiting"),
-    "source:phase:freeze", *both("source:journal:freezing", "source:journal:frozen"),
-    "source:phase:dump", *both("source:send:file", "source:send:begin_restore"), "source:phase:transfer",
+    "source:phase:freeze", "source:freeze:before", *both("source:journal:freezing", "source:journal:frozen"),
+    "source:phase:dump", *both("source:dump", "source:send:file", "source:send:begin_restore"), "source:phase:transfer",
     *both("source:send:manifest"),
 ]  # fmt: skip
 """Both modes: the source has given nothing away yet."""
@@ -228,11 +298,11 @@ POINTS: dict[tuple[str, str, tuple[str, ...]], list[str]] = {
     ("twin", SOURCE, FINISHED): ["source:send:go:after", *both("source:journal:committed")],
     ("twin", TARGET, UNDONE): [
         *TARGET_BEFORE, *both("target:send:claimed"), "target:phase:receive", "target:phase:restore",
-        "target:send:ready:before", "handler:claim:before", "handler:claim:after", "handler:exec:before",
+        *both("target:lay_early", "target:restore"), "target:send:ready:before", "handler:claim:before", "handler:claim:after", "handler:exec:before",
     ],
     ("twin", TARGET, EITHER): ["target:send:ready:after", "target:phase:ready"],
     ("twin", TARGET, FINISHED): [
-        *both("target:thaw", "target:send:resumed", "target:journal:resumed"),
+        "target:thaw:one", *both("target:thaw", "target:send:resumed", "target:journal:resumed"),
     ],
     ("successor", SOURCE, UNDONE): [
         *SOURCE_BEFORE, "source:phase:data_ready", *both("source:journal:data_ready"), "source:journal:go_given:before",
@@ -242,15 +312,54 @@ POINTS: dict[tuple[str, str, tuple[str, ...]], list[str]] = {
     ("successor", TARGET, UNDONE): [*TARGET_BEFORE, *both("target:send:data_ok"), "target:phase:data_ready"],
     ("successor", TARGET, (*EITHER, *HOME)): [*both("target:send:relinquished")],
     ("successor", TARGET, HOME): [
-        "target:phase:wait_for_successor", "target:phase:restore", "handler:claim:before", "handler:claim:after",
-        "handler:exec:before",
+        "target:phase:wait_for_successor", "target:phase:restore", *both("target:restore"), "handler:claim:before",
+        "handler:claim:after", "handler:exec:before",
     ],
-    ("successor", TARGET, ("finished",)): [*both("target:thaw", "target:journal:resumed")],
+    ("successor", TARGET, ("finished",)): ["target:thaw:one", *both("target:thaw", "target:journal:resumed")],
+    # A copy: from `copied` on the source's ferry has nothing more to answer for.
+    ("copy", SOURCE, UNDONE): [
+        "source:freeze:before", *both("source:journal:frozen", "source:dump", "source:send:manifest"), "source:thaw:before",
+        *both("source:journal:copied"), "source:phase:restore", "source:phase:commit", "source:send:go:before",
+    ],
+    ("copy", SOURCE, COPIED): ["source:send:go:after"],
+    ("copy", TARGET, UNDONE): [
+        *both("target:send:claimed", "target:restore"), "target:phase:receive", "target:phase:restore", "target:send:ready:before",
+        "handler:claim:before", "handler:claim:after", "handler:exec:before",
+    ],
+    ("copy", TARGET, COPIED): [
+        "target:send:ready:after", "target:phase:ready", "target:thaw:one",
+        *both("target:thaw", "target:send:resumed", "target:journal:resumed"),
+    ],
+    # Two containers: between the first and the second, and at the second.
+    ("pair", SOURCE, UNDONE): ["source:freeze:before@second", "source:dump:after", *second("source:dump")],
+    ("pair", TARGET, UNDONE): [
+        "target:restore:after", *second("target:restore"), *second("handler:claim"),
+        "handler:exec:before@second",
+    ],
+    ("pair", TARGET, FINISHED): ["target:thaw:one", "target:thaw:one@second", "target:thaw:after"],
+    ("pair-successor", SOURCE, UNDONE): ["source:freeze:before@second", *second("source:dump")],
+    ("pair-successor", TARGET, HOME): [
+        *second("target:restore"), *second("handler:claim"), "handler:exec:before@second",
+    ],
+    ("pair-successor", TARGET, ("finished",)): ["target:thaw:one@second"],
+    ("pair-copy", SOURCE, UNDONE): ["source:freeze:before@second", *second("source:dump"), "source:thaw:before@second"],
+    ("pair-copy", TARGET, UNDONE): [
+        *second("target:restore"), *second("handler:claim"), "handler:exec:before@second",
+    ],
+    ("pair-copy", TARGET, COPIED): ["target:thaw:one@second"],
+    # Files: rounds before the freeze, the last one (of a twin) when its handler waits at the gate.
+    ("files", SOURCE, UNDONE): [
+        "source:phase:stage", *both("source:round:1", "source:round:2", "source:round:3", "source:send:file"), "source:phase:transfer",
+    ],
+    ("files", TARGET, UNDONE): [*both("target:lay_early", "target:restore")],
+    ("files", TARGET, FINISHED): ["target:thaw:before"],
+    ("files-successor", SOURCE, UNDONE): ["source:phase:stage", *both("source:round:1", "source:round:2")],
+    ("files-successor", TARGET, HOME): ["target:phase:wait_for_successor", *both("target:restore")],
 }  # fmt: skip
 
 MATRIX = [
-    Fault(mode, node, point, action, ends)
-    for (mode, node, ends), points in POINTS.items()
+    Fault(shape, node, point, action, ends)
+    for (shape, node, ends), points in POINTS.items()
     for point in points
     for action in ACTIONS
 ]
@@ -263,32 +372,52 @@ SELECTED = {
     "twin-target:thaw:before-kill",
     "twin-handler:exec:before-kill",
     "successor-source:journal:data_ready:after-kill",
+    "pair-handler:exec:before@second-kill",
+    "pair-target:thaw:one@second-kill",
+    "pair-copy-source:thaw:before@second-kill",
+    "copy-target:restore:after-error",
+    "files-source:round:2:after-kill",
+    "files-successor-target:restore:before-error",
 }
 assert {str(fault) for fault in MATRIX} >= SELECTED
+CHOSEN = [fault for fault in MATRIX if ALL or str(fault) in SELECTED]
 
 
-@pytest.mark.parametrize("fault", [fault for fault in MATRIX if ALL or str(fault) in SELECTED], ids=str)
+@pytest.mark.parametrize("fault", CHOSEN, ids=str)
 def test_fault_point(hands: Hands, traces: Traces, fault: Fault) -> None:
     # A ferry that hangs is noticed by a deadline only: a short one.
     deadlines = {"freeze": 9.0} if fault.action == "hang" else {}
-    with crossing(hands, fault.mode, faults={fault.node: {fault.point: fault.action}}, deadlines=deadlines) as one:
+    with moving(hands, fault.shape, faults={fault.node: {fault.point: fault.action}}, deadlines=deadlines) as one:
         how = conclude(one, one.carry(), surrender=len(fault.point) % 2 == 0, again=fault.action == "kill")
     assert how in fault.ends
     nothing_left(traces)
 
 
-@pytest.mark.parametrize("mode", ["twin", "successor"])
-def test_without_a_fault_and_every_point_is_in_the_matrix(hands: Hands, traces: Traces, mode: str) -> None:
-    """The list above is complete: what an undisturbed run passes is in it."""
+@pytest.mark.parametrize("shape", SHAPES if ALL else ["twin", "successor", "pair", "copy", "files"])
+def test_without_a_fault_and_every_point_is_in_the_matrix(hands: Hands, traces: Traces, shape: str) -> None:
+    """The list above is complete: what an undisturbed run passes is in it, for two containers and files what they add."""
     trace = {"trace": "/run/podferry/trace"}
-    with crossing(hands, mode, faults=dict.fromkeys(NODES, trace)) as one:
+    with moving(hands, shape, faults=dict.fromkeys(NODES, trace)) as one:
         for node in NODES:
             hands.run(node, "rm -f /run/podferry/trace")
         verdict = one.carry()
         assert conclude(one, verdict) == "finished"
         passed = {line for node in NODES for line in hands.run(node, "cat /run/podferry/trace").split()}
-    known = {point for (of, _node, _ends), points in POINTS.items() if of == mode for point in points}
-    assert {point for point in passed if ":send:beat:" not in point} == known
+    passed = {point.removesuffix("@main") for point in passed if ":send:beat:" not in point}
+    known = {point for (of, _node, _ends), points in POINTS.items() if of == shape for point in points}
+    plain = {point for (of, _node, _ends), points in POINTS.items() if of in ("twin", "successor") for point in points}
+    assert passed - plain <= known <= passed
+    if shape in ("twin", "successor"):
+        assert passed == known
+    nothing_left(traces)
+
+
+@pytest.mark.parametrize("action", ["kill", "error"] if ALL else ["kill"])
+def test_two_failures(hands: Hands, traces: Traces, action: str) -> None:
+    """The move fails, and the ferry as well when it has thawed only the first of two containers: its guard thaws the second."""
+    faults = {SOURCE: {"source:send:manifest:before": "error", "source:thaw:before@second": action}}
+    with moving(hands, "pair", faults=faults) as one:
+        assert conclude(one, one.carry(), again=False) == "undone"
     nothing_left(traces)
 
 
@@ -336,22 +465,32 @@ class Disturbance(NamedTuple):
     act: Callable[[Crossing], None]
     ends: tuple[str, ...]
     dead_source: bool = False
+    shape: str = "twin"
+
+    @property
+    def staging(self) -> bool:
+        """Whether it happens in a round while the pod runs and nobody has said go."""
+        return self.point.startswith(("source:round:1", "source:round:2"))
 
 
 def kill_source(one: Crossing) -> None:
-    one.hands.run(SOURCE, f"ctr -n k8s.io task kill -s 9 {one.source.id}")
+    one.hands.run(SOURCE, "; ".join(f"ctr -n k8s.io task kill -s 9 {each}" for each in one.source.ids))
+
+
+def set_freezer(one: Crossing, state: str, number: int, ids: Sequence[str] = ()) -> None:
+    for each in ids or one.source.ids:
+        one.hands.run(SOURCE, f"for f in $(find /sys/fs/cgroup -path '*{each}/freezer.state'); do echo {state} >$f; done; "
+                              f"for f in $(find /sys/fs/cgroup -path '*{each}/cgroup.freeze'); do echo {number} >$f; done")  # fmt: skip
 
 
 def thaw_source(one: Crossing) -> None:
-    one.hands.run(SOURCE, f"for f in $(find /sys/fs/cgroup -path '*{one.source.id}/freezer.state'); do echo THAWED >$f; done; "
-                          f"for f in $(find /sys/fs/cgroup -path '*{one.source.id}/cgroup.freeze'); do echo 0 >$f; done")  # fmt: skip
+    set_freezer(one, "THAWED", 0)
     one.source.grows(10)
 
 
 def thaw_and_freeze_source(one: Crossing) -> None:
     thaw_source(one)
-    one.hands.run(SOURCE, f"for f in $(find /sys/fs/cgroup -path '*{one.source.id}/freezer.state'); do echo FROZEN >$f; done; "
-                          f"for f in $(find /sys/fs/cgroup -path '*{one.source.id}/cgroup.freeze'); do echo 1 >$f; done")  # fmt: skip
+    set_freezer(one, "FROZEN", 1)
 
 
 def delete_target(one: Crossing) -> None:
@@ -362,8 +501,31 @@ def kill_handler(one: Crossing) -> None:
     one.hands.run(TARGET, f"kill -9 $(sed 's/.*pid\": *\\([0-9]*\\).*/\\1/' /run/podferry/runs/{one.run}/claim.main)")
 
 
+def thaw_and_freeze_second(one: Crossing) -> None:
+    before = one.source.containers[1].last()
+    set_freezer(one, "THAWED", 0, one.source.ids[1:])
+    until("the second container runs", lambda: one.source.containers[1].last() > before, 10)
+    set_freezer(one, "FROZEN", 1, one.source.ids[1:])
+
+
+RESTART = "systemctl restart containerd; until ctr version >/dev/null 2>&1; do sleep .1; done"
+
+
 def restart_containerd(one: Crossing) -> None:
-    one.hands.run(TARGET, "systemctl restart containerd; until ctr version >/dev/null 2>&1; do sleep .1; done")
+    one.hands.run(TARGET, RESTART)
+
+
+def restart_containerd_at_the_source(one: Crossing) -> None:
+    one.hands.run(SOURCE, RESTART)
+
+
+def kill_first(one: Crossing) -> None:
+    one.hands.run(TARGET, f"ctr -n k8s.io task kill -s 9 {one.target.ids[0]}")
+
+
+def break_criu(one: Crossing) -> None:
+    one.hands.write(TARGET, "/usr/local/sbin/criu", "#!/bin/sh\nexit 1\n")
+    one.hands.run(TARGET, "chmod 755 /usr/local/sbin/criu")
 
 
 def another_pod_claims(one: Crossing) -> None:
@@ -389,6 +551,10 @@ def cut(hands: Hands) -> None:
 def mend(hands: Hands) -> None:
     for node in NODES:
         hands.run(node, "nft delete table inet cut 2>/dev/null", check=False)
+
+
+def mend_criu(hands: Hands) -> None:
+    hands.run(TARGET, "rm -f /usr/local/sbin/criu")
 
 
 def cut_link(one: Crossing) -> None:
@@ -419,6 +585,41 @@ DISTURBANCES = [
     Disturbance("link cut just before the go is sent", SOURCE, "source:send:go:before", cut_link, DOUBT),
     Disturbance("link cut right after the go", TARGET, "target:thaw:before", cut_link, FINISHED),
     Disturbance("link cut right after the thaw", TARGET, "target:thaw:after", cut_link, FINISHED),
+    Disturbance("containerd restarted at the source in the freeze", SOURCE, "source:phase:dump", restart_containerd_at_the_source, ("finished",)),
+    Disturbance("link cut in a round", SOURCE, "source:round:1:before", cut_link, UNDONE, shape="files"),
+    Disturbance("link cut between two rounds", SOURCE, "source:round:1:after", cut_link, UNDONE, shape="files"),
+    Disturbance("link cut in the last round", SOURCE, "source:round:3:before", cut_link, UNDONE, shape="files"),
+    Disturbance("link cut in a round of a successor", SOURCE, "source:round:2:before", cut_link, UNDONE, shape="files-successor"),
+    Disturbance("containerd restarted while files are laid out", TARGET, "target:lay_early:before", restart_containerd, UNDONE, shape="files"),
+    Disturbance("containerd restarted at the source in a round", SOURCE, "source:round:1:before", restart_containerd_at_the_source,
+                ("finished",), shape="files"),
+    Disturbance("source killed in a round", SOURCE, "source:round:2:before", kill_source, UNDONE, dead_source=True, shape="files"),
+    Disturbance("target deleted while files are laid out", TARGET, "target:lay_early:after", delete_target, UNDONE, shape="files"),
+    Disturbance("link cut between two dumps", SOURCE, "source:dump:before@second", cut_link, UNDONE, shape="pair"),
+    Disturbance("containerd restarted at the source between two dumps", SOURCE, "source:dump:before@second",
+                restart_containerd_at_the_source, ("finished",), shape="pair"),
+    Disturbance("source thawed between two dumps", SOURCE, "source:dump:before@second", thaw_source, UNDONE, shape="pair"),
+    Disturbance("link cut between two restores", TARGET, "target:restore:before@second", cut_link, UNDONE, shape="pair"),
+    Disturbance("containerd restarted between two restores", TARGET, "target:restore:before@second", restart_containerd, UNDONE, shape="pair"),
+    Disturbance("first container killed between two restores", TARGET, "target:restore:before@second", kill_first, UNDONE, shape="pair"),
+    Disturbance("second restore fails", TARGET, "target:restore:before@second", break_criu, UNDONE, shape="pair"),
+    Disturbance("target deleted while two stand frozen", SOURCE, STANDS_FROZEN, delete_target, UNDONE, shape="pair"),
+    Disturbance("one of two killed while they stand frozen", SOURCE, STANDS_FROZEN, kill_first, UNDONE, shape="pair"),
+    Disturbance("containerd restarted while two stand frozen", SOURCE, STANDS_FROZEN, restart_containerd, ("finished",), shape="pair"),
+    Disturbance("source of two thawed and frozen again", SOURCE, STANDS_FROZEN, thaw_and_freeze_source, UNDONE, shape="pair"),
+    Disturbance("second of two thawed and frozen again", SOURCE, STANDS_FROZEN, thaw_and_freeze_second, UNDONE, shape="pair"),
+    Disturbance("link cut between two thaws", TARGET, "target:thaw:one@second", cut_link, FINISHED, shape="pair"),
+    Disturbance("second restore of a successor fails", TARGET, "target:restore:before@second", break_criu, HOME, shape="pair-successor"),
+    Disturbance("link cut between two restores of a successor", TARGET, "target:restore:before@second", cut_link, ("finished",),
+                shape="pair-successor"),
+    Disturbance("source thawed and frozen before it was copied", SOURCE, "source:send:manifest:before", thaw_and_freeze_source, UNDONE, shape="copy"),
+    Disturbance("link cut after the copy's source went on", SOURCE, "source:phase:restore", cut_link, UNDONE, shape="copy"),
+    Disturbance("link cut right before the copy's thaw", TARGET, "target:thaw:before", cut_link, COPIED, shape="copy"),
+    Disturbance("source killed after it was copied", SOURCE, "source:phase:restore", kill_source, ("finished",), dead_source=True, shape="copy"),
+    Disturbance("copy deleted while it stands frozen", SOURCE, STANDS_FROZEN, delete_target, UNDONE, shape="copy"),
+    Disturbance("containerd restarted at the gate of a copy", SOURCE, BEFORE_READY, restart_containerd, UNDONE, shape="copy"),
+    Disturbance("second restore of a copy fails", TARGET, "target:restore:before@second", break_criu, UNDONE, shape="pair-copy"),
+    Disturbance("link cut between two thaws of a copy", TARGET, "target:thaw:one@second", cut_link, COPIED, shape="pair-copy"),
 ]  # fmt: skip
 SELECTED_DISTURBANCES = {
     "source thawed and frozen again",
@@ -426,17 +627,19 @@ SELECTED_DISTURBANCES = {
     "second claim by the same pod",
     "containerd restarted at the gate",
     "link cut right after the go",
+    "containerd restarted between two restores",
 }
+CHOSEN_DISTURBANCES = [item for item in DISTURBANCES if ALL or item.name in SELECTED_DISTURBANCES]
 
 
-@pytest.mark.parametrize(
-    "what", [item for item in DISTURBANCES if ALL or item.name in SELECTED_DISTURBANCES], ids=lambda item: item.name
-)
+@pytest.mark.parametrize("what", CHOSEN_DISTURBANCES, ids=lambda item: item.name)
 def test_disturbance(hands: Hands, traces: Traces, what: Disturbance) -> None:
     # A held ferry is silent: the other must have the patience for that, and notice all the same when it is meant to.
     silence = 6.0 if "link" in what.name else 25.0
     deadlines = {"silence": silence, "settle": 12.0, "freeze": 60.0, "restore": 50.0}
-    with crossing(hands, faults={what.node: {what.point: "hold"}}, deadlines=deadlines) as one:
+    with moving(hands, what.shape, faults={what.node: {what.point: "hold"}}, deadlines=deadlines) as one:
+        # After the word was given a successor's controller has more to do before its restore can be disturbed.
+        late = what.node == TARGET and SHAPES[what.shape].mode == "successor"
 
         def disturb() -> None:
             one.held(what.node, what.point)
@@ -446,10 +649,19 @@ def test_disturbance(hands: Hands, traces: Traces, what: Disturbance) -> None:
             one.release(what.node, what.point)
 
         try:
-            verdict = one.carry(disturb)
+            if late:
+                verdict = one.carry()
+                with ThreadPoolExecutor(1) as pool:
+                    disturbed = pool.submit(disturb)
+                    how = conclude(one, verdict)
+                    disturbed.result()
+            else:
+                verdict = one.carry(disturb, staging=what.staging)
         finally:
             mend(hands)
-        how = conclude(one, verdict, dead_source=what.dead_source)
+            mend_criu(hands)
+        if not late:
+            how = conclude(one, verdict, dead_source=what.dead_source)
     assert how in what.ends
     nothing_left(traces)
 
@@ -593,6 +805,26 @@ def test_criu_killed_in_its_work(hands: Hands, traces: Traces, moment: Moment) -
 def test_memory_for_the_images_runs_out(hands: Hands, traces: Traces, end: str) -> None:
     with crossing(hands, need_bytes={end: 2 << 20}) as one:
         assert conclude(one, one.carry()) == "undone"
+    nothing_left(traces)
+
+
+SMALL = "mount -t tmpfs -o size=1m small"
+
+
+@pytest.mark.parametrize("shape", ["files", "files-successor"] if ALL else ["files"])
+@pytest.mark.parametrize("end", ["source", "target", "volume"] if ALL else ["target"])
+def test_the_disk_for_the_files_runs_out(hands: Hands, traces: Traces, end: str, shape: str) -> None:
+    """Where rounds wait on either node, and on the volume that they are laid out on."""
+    node, place = (SOURCE if end == "source" else TARGET), "/var/lib/podferry"
+    with moving(hands, shape) as one:
+        if end == "volume":
+            place = f"{LOGS}/pods/{one.target.uid}/volumes/kubernetes.io~empty-dir/data"
+        hands.run(node, f"mkdir -p {place}; {SMALL} {place}")
+        try:
+            how = conclude(one, one.carry())
+        finally:
+            hands.run(node, f"umount {place}; rmdir {place}", check=False)
+        assert how == ("restored at home" if (end, shape) == ("volume", "files-successor") else "undone")
     nothing_left(traces)
 
 

@@ -176,6 +176,8 @@ def test_the_target_pod_is_deleted_under_way(
     assert result.rc != 0
     assert result.report is not None
     assert result.report["outcome"] == "undone"
+    if point == "source:phase:freeze":  # its kubelet lets `create` go on: only the API tells
+        assert result.report["error"]["type"] == "target_deleted"
     until("the source counts on", lambda: the_one(cluster, source) == source, 30)
     ticks.assert_unbroken(cluster.logs(source))
     traces.assert_none(60)

@@ -60,6 +60,9 @@ while True:
 class Workload:
     """One thing that moves, and what it has acknowledged."""
 
+    acknowledged = 0
+    """Writes that a client was told of."""
+
     def __init__(self, cluster: Cluster, lab: Lab, name: str) -> None:
         self.cluster, self.lab, self.name = cluster, lab, name
 
@@ -91,8 +94,6 @@ class Ticking(Workload):
 
 
 class Redis(Workload):
-    acknowledged = 0
-
     def write(self) -> None:
         for _turn in range(3):
             self.acknowledged += 1
@@ -105,8 +106,6 @@ class Redis(Workload):
 
 
 class Json(Workload):
-    acknowledged = 0
-
     def write(self) -> None:
         self.acknowledged += 1
         self.ask(
@@ -188,6 +187,7 @@ def test_a_mixed_set_in_random_order(lab: Lab, plays: Plays, cluster: Cluster, t
     dice = random.Random(seed)
     outcomes: Counter[str] = Counter()
     freezes: list[float] = []
+    whole_runs: list[float] = []
     with a_mixed_set(cluster, lab) as found:
         for number in range(MIGRATIONS):
             one = found[number] if number < len(found) else dice.choice(found)
@@ -211,6 +211,9 @@ def test_a_mixed_set_in_random_order(lab: Lab, plays: Plays, cluster: Cluster, t
             outcomes[outcome] += 1
             if outcome == "finished" and not point:
                 freezes.append(float(report["downtime_ms"]))
+                whole_runs.append(float(report["total_ms"]))
+            print(f"{number + 1}: {name} by {way}, {point or 'no fault'}: {outcome}, downtime {report.get('downtime_ms')} ms, "
+                  f"in all {report.get('total_ms')} ms", flush=True)  # fmt: skip
             wanted = {"Ticking": len(one.pods())}.get(type(one).__name__, 1)
             until(
                 f"{name} at rest after {point or 'no fault'} ({outcome})",
@@ -224,9 +227,19 @@ def test_a_mixed_set_in_random_order(lab: Lab, plays: Plays, cluster: Cluster, t
             one.check()
         for pod in [pod for one in found for pod in one.pods() if not pod["metadata"].get("ownerReferences")]:
             cluster.created.append(pod["metadata"]["name"])  # after several moves nobody else knows its name
-    early, late = freezes[: len(freezes) // 3 or 1], freezes[-(len(freezes) // 3) or -1 :]
-    print(f"{MIGRATIONS} migrations: {dict(outcomes)}; downtime median {statistics.median(freezes):.0f} ms, slowest {max(freezes):.0f} ms; "
-          f"first third {statistics.median(early):.0f} ms, last third {statistics.median(late):.0f} ms")  # fmt: skip
+    print(f"{MIGRATIONS} migrations, {sum(one.acknowledged for one in found)} acknowledged writes: {dict(outcomes)}")
+    for what, times in (("downtime", freezes), ("in all", whole_runs)):
+        early, late = thirds(times)
+        print(f"{what}: median {statistics.median(times):.0f} ms, slowest {max(times):.0f} ms; "
+              f"median of the first third {early:.0f} ms, of the last {late:.0f} ms")  # fmt: skip
+        if MIGRATIONS >= 100:  # fewer say nothing about it
+            assert late <= 1.5 * early + 200, f"migrations become slower: {what}"
     assert outcomes["finished"] >= MIGRATIONS // 2
     cluster.clean()
     traces.assert_none(60)
+
+
+def thirds(times: list[float]) -> tuple[float, float]:
+    """The medians of the first and of the last third."""
+    count = len(times) // 3 or 1
+    return statistics.median(times[:count]), statistics.median(times[-count:])

@@ -50,11 +50,22 @@ def recorded(cluster: Cluster, service: str) -> Iterator[Seen]:
         thread.join(10)
 
 
-def test_nobody_is_sent_to_the_target_before_its_thaw_nor_to_the_source_once_it_has_taken_over(
+def exposed(seen: Seen, address: str, since: float) -> float:
+    """Seconds, from ``since`` on, for which the Service sent to an address."""
+    ends = [moment for moment, _addresses in seen[1:]] + [time.time()]
+    return sum(
+        max(0.0, end - max(moment, since))
+        for (moment, addresses), end in zip(seen, ends, strict=True)
+        if address in addresses
+    )
+
+
+def test_nobody_is_sent_to_the_target_before_its_thaw_nor_to_the_source_after_it(
     plays: Plays, cluster: Cluster, traces: Traces
 ) -> None:
     name = cluster.name("api")
-    probe = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
+    # The target is not Ready for some seconds after its thaw, and a kubelet overwrites what others say of its pods every ten.
+    probe = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1, "initialDelaySeconds": 11}
     shape = template(name, "http", readinessProbe=probe)
     cluster.core.create_namespaced_service(
         cluster.namespace,
@@ -83,13 +94,15 @@ def test_nobody_is_sent_to_the_target_before_its_thaw_nor_to_the_source_once_it_
                 "the target in the endpoints, the source not", lambda: new in seen[-1][1] and old not in seen[-1][1], 20
             )
         first_sent_to_target = min(moment for moment, addresses in seen if new in addresses)
-        last_sent_to_source = min(
-            moment for moment, addresses in seen if old not in addresses and moment > report["frozen_at"]
-        )
         assert first_sent_to_target >= report["thawed_at"]
-        assert all(len(addresses) >= 2 for _moment, addresses in seen), seen
-        # From the freeze on a client may be sent to the source until the target is Ready: that is what the report says.
-        assert last_sent_to_source <= report["frozen_at"] + report["until_ready_ms"] / 1000 + 2.0
+        assert all(addresses for _moment, addresses in seen), seen
+        waited = report["until_ready_ms"] / 1000 - report["downtime_ms"] / 1000
+        still = exposed(seen, old, report["thawed_at"])
+        print(
+            f"sent to the frozen source for {still:.2f} s of the {waited:.2f} s from its thaw elsewhere until the target was Ready"
+        )
+        assert waited > 8
+        assert still < 2.0, seen
     finally:
         cluster.apps.delete_namespaced_deployment(name, cluster.namespace)
         cluster.core.delete_namespaced_service(name, cluster.namespace, _preload_content=False)

@@ -46,7 +46,8 @@ def adopt(
     pod = archive.pod
     namespace, name = str(predicates.metadata(pod).get("namespace")), predicates.name_of(pod)
     need = max(archive.size * _EXPANDS, _LEAST_BYTES)
-    facts = NodeFacts.parse(peer.call("facts"))
+    node = peer.call("facts")
+    facts = NodeFacts.parse(node)
     if facts.mem_available < need:
         raise PodferryError(
             f"node {peer.node} has too little memory for an archive of {archive.size} bytes",
@@ -75,7 +76,7 @@ def adopt(
             "created": str(told.get("created") or f"{now:%Y-%m-%dT%H:%M:%SZ}"),
             "kind": "container",
             "containers": [_container(archive, told)],
-            "facts": kept_facts(facts),
+            "facts": kept_facts(node),
         }
         manifest = vault.save(
             run,

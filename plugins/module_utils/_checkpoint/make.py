@@ -31,6 +31,8 @@ Obj = Mapping[str, Any]
 _START_TIMEOUT_S = 60.0
 _END_MARGIN_S = 60.0
 _SLOWEST_STORE_BYTES_S = 2 * 1024 * 1024
+_KEPT_FACTS = ("arch", "kernel", "cpu_flags", "cpu_model", "cgroup", "time_namespaces")
+_KEPT_PARTS = {"criu": ("version", "check_ok"), "runtime": ("engine", "version", "runc", "oci")}
 _SERVER_SET = ("managedFields", "resourceVersion", "generation", "creationTimestamp", "selfLink")
 
 
@@ -100,12 +102,13 @@ class Checkpoints:
 
     def _look(self, pod: Obj, taken: Taken) -> decisions.Subject:
         hosts = [h.name for h in self._tools.inventory.get(taken.node, ())]
-        subject = decisions.Subject(pod, None, hosts, self._tools.own_digest)
+        subject = decisions.Subject(pod, hosts, self._tools.own_digest)
         if not taken.node or len(hosts) != 1 or not predicates.running(pod):
             return subject
         try:
             peer = self._peers.get(taken.node)
-            facts = NodeFacts.parse(peer.call("facts", patience_s=0.0))
+            told = peer.call("facts", patience_s=0.0)
+            facts = NodeFacts.parse(told)
             inspection = PodInspection.parse(
                 peer.call(
                     "inspect",
@@ -118,8 +121,8 @@ class Checkpoints:
                 )
             )
         except (SessionLost, NodeError) as exc:
-            return decisions.Subject(pod, None, hosts, self._tools.own_digest, error=exc.message)
-        return decisions.Subject(pod, None, hosts, self._tools.own_digest, facts, inspection)
+            return decisions.Subject(pod, hosts, self._tools.own_digest, error=exc.message)
+        return decisions.Subject(pod, hosts, self._tools.own_digest, facts, inspection, told=told)
 
     def _carry(self, subject: decisions.Subject, taken: Taken) -> None:
         peer = self._peers.get(taken.node)
@@ -209,7 +212,7 @@ class Checkpoints:
     def _store(self, peer: Peer, run: str, subject: decisions.Subject, taken: Taken, now: datetime.datetime) -> None:
         vault = self._open_vault(peer)
         self._tools.reporter.phase("store", taken.node, f"{vault}; the pod runs on")
-        pod, facts = subject.pod, subject.facts
+        pod = subject.pod
         need = size_of(subject.inspection, self._options)
         fields = {
             "id": taken.id,
@@ -227,7 +230,7 @@ class Checkpoints:
                 }
                 for status in roster.statuses(pod)
             ],
-            "facts": kept_facts(facts),
+            "facts": kept_facts(subject.told),
         }
         manifest = vault.save(
             run,
@@ -255,21 +258,10 @@ def kept_object(pod: Obj) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", **kept}
 
 
-def kept_facts(facts: NodeFacts | None) -> dict[str, Any]:
+def kept_facts(told: Mapping[str, Any]) -> dict[str, Any]:
     """What a restore compares its own node with, in the form of op ``facts``."""
-    if facts is None:
-        return {}
-    return {
-        "arch": facts.arch,
-        "kernel": facts.kernel,
-        "cpu_flags": sorted(facts.cpu_flags),
-        "cpu_model": facts.cpu_model,
-        "cgroup": facts.cgroup,
-        "time_namespaces": facts.time_namespaces,
-        "criu": {"version": list(facts.criu_version), "check_ok": facts.criu_ok},
-        "runtime": {
-            "engine": facts.runtime,
-            "version": facts.runtime_version,
-            "runc": {"version": list(facts.runc_version)},
-        },
-    }
+    kept = {name: told[name] for name in _KEPT_FACTS if name in told}
+    for name, wanted in _KEPT_PARTS.items():
+        part = told.get(name) or {}
+        kept[name] = {key: part[key] for key in wanted if key in part}
+    return kept

@@ -40,13 +40,15 @@ def load(path: str = FILE) -> None:
     _trace = "trace" in _active
 
 
-def point(name: str) -> None:
-    """Pass a named point.
+def point(name: str, of: str = "") -> None:
+    """Pass a named point. ``of``: the container that it is about; a fault is asked for at ``name`` (the first one) or ``name@of``.
 
     :raises OSError: the fault asked for is ``error``.
     """
     if not _active:
         return
+    if of:
+        name = f"{name}@{of}" if _trace or f"{name}@{of}" in _active else name
     if _trace:
         with open(_active["trace"], "a", encoding="utf-8") as stream:
             stream.write(name + "\n")

@@ -24,7 +24,7 @@ from .log import explain
 
 DUMP_LOG = "dump.log"
 DESCRIPTORS = "descriptors.json"
-"""Written by runc before it calls CRIU, read by its restore before it calls CRIU."""
+"""Written by runc and crun before they call CRIU, read by their restore before it calls CRIU."""
 STOP_SECONDS = 30.0
 """How long a dump that nobody wants any more may take to end by itself."""
 
@@ -57,6 +57,7 @@ class Dump:
         os.makedirs(work, mode=0o700, exist_ok=True)
         self._name = container.name
         self._work = work
+        self._images = images
         # Runtimes that know the flag set it for CRIU in any case; the others leave it to the configuration.
         env = environment(work, _OPTIONS)
         self._hold: Hold | None = None
@@ -117,6 +118,13 @@ class Dump:
     def running(self) -> bool:
         """Whether it goes on."""
         return self._process is not None and self._process.poll() is None
+
+    def described(self) -> bool:
+        """Whether there is all that the other node's runtime wants before CRIU; a runtime that is not held writes it late."""
+        try:
+            return os.path.getsize(os.path.join(self._images, DESCRIPTORS)) > 0
+        except OSError:
+            return False
 
     def finish(self) -> None:
         """Wait for the end.

@@ -46,5 +46,5 @@ class Hold:
 
 
 def can_hold(runtime: str) -> bool:
-    """Whether this runtime calls CRIU in the way that the front knows: runc does, crun links it as a library."""
+    """Whether this runtime calls CRIU in the way that the front knows: runc does, crun's library also asks for its version so."""
     return os.path.basename(runtime) == "runc"

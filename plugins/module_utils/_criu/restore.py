@@ -23,9 +23,15 @@ _KEPT_WITH_VALUE = {
     "--console-socket": "--console-socket",
 }
 _KEPT = {"--no-pivot", "--no-subreaper"}
+_RUNC_ONLY = _KEPT  # how runc changes root and waits for orphans; crun's restore has no such words
 _DROPPED = {"--no-new-keyring"}  # a restored process keeps the keyring situation of its image
 _GLOBAL_WITH_VALUE = {"--root", "--log", "--log-format", "--criu", "--rootless"}
 _GLOBAL = {"--systemd-cgroup", "--debug"}
+
+
+def is_crun(runtime: str) -> bool:
+    """Whether the program is crun, by its name."""
+    return os.path.basename(runtime).startswith("crun")
 
 
 class CreateCall(t.NamedTuple):
@@ -95,7 +101,8 @@ def restore_argv(runtime: str, call: CreateCall, images: str, work: str, config:
     label = (config.get("linux") or {}).get("mountLabel")
     if label:
         words += ["--lsm-mount-context", str(label)]
-    return [*words, *call.kept_words, call.identifier]
+    kept = [word for word in call.kept_words if not (is_crun(runtime) and word in _RUNC_ONLY)]
+    return [*words, *kept, call.identifier]
 
 
 def write_arrival(images: str, run_directory: str, name: str, identifier: str) -> None:

@@ -101,15 +101,15 @@ def _stop_claim(run: paths.RunPaths, container: str) -> None:
 
 def _sweep(identifier: str) -> None:
     """Remove what a runc that was killed in its restore leaves and its ``delete`` does not find: a mount, empty cgroups."""
-    ending = f"/{identifier}/criu-root"
+    endings = (f"/{identifier}/criu-root", f"/{identifier}/userdata/criu-root")  # runc's; crun's, in its bundle
     points = [line.split()[4] for line in read_text("/proc/self/mountinfo").splitlines()]
-    for point in {point for point in points if point.endswith(ending)}:
+    for point in {point for point in points if point.endswith(endings)}:
         process.run(["umount", "--lazy", point])
         for folder in (point, os.path.dirname(point)):
             with contextlib.suppress(OSError):  # the runtime's own state is in it: its delete takes that
                 os.rmdir(folder)
     for folder, _folders, _names in os.walk(ROOT, topdown=False):
-        if identifier in os.path.basename(folder):
+        if identifier in folder:  # also what crun makes below the container's own
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
 

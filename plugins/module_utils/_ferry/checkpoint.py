@@ -13,10 +13,10 @@ from .._common.errors import InvalidInput, PodferryError
 from .._common.files import write_json
 from .._runtime import oci
 from .._runtime.process import Runner
-from . import logs
+from . import deadman, logs
 from .base import roster
 from .control import Peer, Server
-from .departure import Departure
+from .departure import GET_READY_SECONDS, Departure
 from .paths import RunPaths
 
 STATE = "state.json"
@@ -56,6 +56,7 @@ class CheckpointFerry(Departure):
         try:
             if int(self.config.get("stage_bytes") or 0):
                 self._stage()
+            deadman.within(len(self._containers) * GET_READY_SECONDS + deadman.MARGIN)
             self._get_ready()
             self._freeze()
             self.enter("dump")

@@ -11,6 +11,7 @@ import subprocess
 import time
 import typing as t
 
+from .._common import faults
 from .._common.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -32,11 +33,11 @@ from . import deadman, held, sockets, thaw, tree
 from .base import Ferry, roster
 from .control import Message, Peer, Server
 from .paths import VOLUMES, RunPaths
-from .staging import Staging
+from .staging import Staging, patience
 
 _FOREIGN_TRIES = 5
 _FOREIGN_PAUSE = 0.2
-_GET_READY_SECONDS = 20.0
+GET_READY_SECONDS = 20.0
 _SKIPS_IN_FLIGHT = [1, 3]
 """runc's version from which on it has a flag for it."""
 
@@ -64,6 +65,7 @@ class Departure(Ferry):
             ):
                 raise NotFound(f"container {item.name} does not belong to pod {config['pod']} of that UID any more")
         self._staging: Staging | None = None
+        self._stage_patience = patience(int(config.get("stage_bytes") or 0))
         self._stage_wanted = False
         self._go: tuple[Peer, Message] | None = None
         self._cancelled = False
@@ -87,8 +89,11 @@ class Departure(Ferry):
         """The same while the runtime gets ready."""
         self._watch()
 
-    def _packed(self, item: containers.Container, names: t.Sequence[str]) -> None:
-        """``item``'s files are archived under ``names``, and its dump has begun."""
+    def _packed(self, item: containers.Container, names: t.Sequence[str], *, described: bool) -> None:
+        """``item``'s files are archived under ``names``, and its dump has begun.
+
+        :param described: what the runtime needs at the restore, before CRIU, is there.
+        """
 
     def _dumping(self, item: containers.Container) -> None:
         """``item``'s dump goes on. Called without a pause between: must wait a little when there is nothing to do."""
@@ -158,12 +163,20 @@ class Departure(Ferry):
 
     def _stage(self) -> None:
         """Copy the pod's files in rounds while it runs."""
+        deadman.within(self._stage_patience + deadman.MARGIN)
         self.enter("stage")
         rounds = self._rounds()
         while rounds.worth_another():
-            rounds.round(self._during_rounds)
+            self._round()
             self.emit("staged_round", round=rounds.number, bytes=rounds.last_bytes)
         self.emit("staged", rounds=rounds.number, bytes=rounds.bytes)
+
+    def _round(self) -> None:
+        rounds = self._rounds()
+        point = f"source:round:{rounds.number + 1}"
+        faults.point(f"{point}:before")
+        rounds.round(self._during_rounds)
+        faults.point(f"{point}:after")
 
     def _freeze(self) -> None:
         """Freeze all containers, without guests from ``kubectl exec`` or an exec probe in them."""
@@ -176,7 +189,7 @@ class Departure(Ferry):
             self.journal.write("freezing", quotas=quotas)
             quota.lift(quotas)
             thaw.depart(self.paths, self.config["namespace"], self.config["pod"])
-            self._freeze_ns = min(item.cgroup.freeze(5.0) for item in self._containers)
+            self._freeze_ns = min([self._freeze_one(item) for item in self._containers])
             guests = [guest for item in self._containers for guest in foreign_processes(item)]
             if not guests:
                 break
@@ -193,6 +206,11 @@ class Departure(Ferry):
             )
         self.journal.write("frozen", freeze_ns=self._freeze_ns)
 
+    @staticmethod
+    def _freeze_one(item: containers.Container) -> int:
+        faults.point("source:freeze:before", item.name)
+        return item.cgroup.freeze(5.0)
+
     def _get_ready(self) -> None:
         """Let the runtime come as far as CRIU for every container, while they still run."""
         self._between = sockets.Between(self._containers)
@@ -201,7 +219,7 @@ class Departure(Ferry):
             skip = (versions.runc(self.runner([item.runtime, "--version"]).stdout) or [0]) >= _SKIPS_IN_FLIGHT
             dump = Dump(item, self.paths.criu(item.name), self.paths.work(item.name), skip)
             self._dumps.append(dump)
-            dump.get_ready(_GET_READY_SECONDS, self._keep_up)
+            dump.get_ready(GET_READY_SECONDS, self._keep_up)
 
     def _dump_all(self) -> list[subprocess.Popen[bytes]]:
         """Dump every container, with what of its files is not copied yet.
@@ -214,13 +232,19 @@ class Departure(Ferry):
         for dump in self._dumps:
             dump.tell(between.options())
         for item, dump in zip(self._containers, self._dumps):
+            faults.point("source:dump:before", item.name)
             dump.begin()
-            self._packed(item, self._pack(item))
+            names = self._pack(item)
+            while not dump.described() and dump.running():
+                time.sleep(0.001)
+                self._during_transfer()
+            self._packed(item, names, described=dump.described())
             while dump.running():
                 self._dumping(item)
                 self._during_transfer()
             dump.finish()
             self._usage[item.name] = item.cgroup.usage_ns()
+            faults.point("source:dump:after", item.name)
         return flushed
 
     def _mend(self) -> bool:

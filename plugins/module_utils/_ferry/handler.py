@@ -20,7 +20,7 @@ import typing as t
 from .._common import faults
 from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
 from .._common.files import read_json, write_json
-from .._criu import unix
+from .._criu import external, unix
 from .._criu.environment import environment, restore_options
 from .._criu.hold import FRONT
 from .._criu.restore import CreateCall, parse_create, restore_argv, value_of
@@ -44,6 +44,7 @@ class Restore(t.NamedTuple):
 
     argv: t.List[str]
     environment: t.Dict[str, str]
+    container: str
 
 
 def main(words: t.Sequence[str]) -> int:
@@ -64,7 +65,7 @@ def main(words: t.Sequence[str]) -> int:
         return _fail(log, f"podferry: {type(error).__name__}: {error}")
     if decision is None:
         os.execv(runtime, [runtime, *words])
-    faults.point("handler:exec:before")
+    faults.point("handler:exec:before", decision.container)
     os.execve(runtime, decision.argv, decision.environment)
 
 
@@ -106,17 +107,18 @@ def _decide(runtime: str, words: t.Sequence[str]) -> Restore | None:
         return None
     # Not before: a container that only passes by may be created with words that are new to us.
     call = parse_create(words)
-    faults.point("handler:claim:before")
+    faults.point("handler:claim:before", owner.container)
     _bind(run, owner, call.identifier)
-    faults.point("handler:claim:after")
+    faults.point("handler:claim:after", owner.container)
     answer = _wait(run, owner, call, runtime)
     if Record(run.directory).state() not in ("armed", "going"):
         raise StateConflict("the arrival was given up while its container was created")
     argv = restore_argv(runtime, call, answer["images"], answer["work"], config)
-    env = environment(answer["work"], [*restore_options(paths.ACTION), *unix.inherited(_inherit(answer))])
+    options = [*restore_options(paths.ACTION), *external.options(config), *unix.inherited(_inherit(answer))]
+    env = environment(answer["work"], options)
     if answer.get("hold"):
         env = {**env, "PATH": f"{FRONT}:{env['PATH']}", "PODFERRY_HOLD": str(answer["hold"])}
-    return Restore(argv, {**os.environ, **env})
+    return Restore(argv, {**os.environ, **env}, owner.container)
 
 
 def _inherit(answer: t.Mapping[str, t.Any]) -> dict[int, int]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -35,6 +36,22 @@ def count_on(owner: Identity, restarts: t.Mapping[str, int], root: str = PODS) -
             os.makedirs(folder, mode=0o755, exist_ok=True)
             with open(os.path.join(folder, f"{int(count) - 1}.log"), "x", encoding="utf-8"):
                 pass
+
+
+def count_on_early(namespace: str, pod: str, restarts: t.Mapping[str, int], since: float, root: str = PODS) -> None:
+    """The same as soon as the kubelet has made the pod's folder, which it does before it asks for a sandbox.
+
+    CRI-O makes a sandbox without the runtime, so our handler comes only with the first container, and that is too late.
+
+    :param since: wall clock; older folders are those of an earlier pod of that name.
+    """
+    if not any(count > 0 for count in restarts.values()):
+        return
+    for folder in glob.glob(os.path.join(root, glob.escape(f"{namespace}_{pod}_") + "*")):
+        with contextlib.suppress(OSError):  # the pod may be deleted meanwhile
+            if os.stat(folder).st_mtime >= since:
+                uid = os.path.basename(folder)[len(f"{namespace}_{pod}_") :]
+                count_on(Identity(namespace, pod, uid, "", False), restarts, root)
 
 
 def copy(owner: Identity, destination: str, root: str = PODS) -> bool:

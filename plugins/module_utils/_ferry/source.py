@@ -20,7 +20,7 @@ from .._runtime.process import Runner
 from . import deadman, logs, said, through, tls
 from .base import BESIDE
 from .control import Message, Peer, Server
-from .departure import Departure
+from .departure import GET_READY_SECONDS, Departure
 from .link import Link, clock_offset
 from .pace import Pace
 from .paths import RunPaths
@@ -95,7 +95,7 @@ class SourceFerry(Departure):
                 # The target lays out what was staged before it says so.
                 self._expect("claimed", self.deadlines.claim + self._rounds().seconds())
                 if self._rounds().number:
-                    self._rounds().round(self._during_rounds)
+                    self._round()
             if self.config.get("through"):
                 self._carrier = through.Carrier("put")
             self._get_ready()
@@ -143,20 +143,28 @@ class SourceFerry(Departure):
         )
 
     def _wait_for_go(self) -> None:
-        deadline = time.monotonic() + self.deadlines.idle
+        deadline = self._idle()
         while self._go is None:
             self._watch()
             if self._stage_wanted:
                 self._stage_wanted = False
                 self._rounds().sender(self.peer())
                 self._stage()
-                deadline = time.monotonic() + self.deadlines.idle
+                deadline = self._idle()
             self._hear(0.05)
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"no go came within {self.deadlines.idle:g} s")
         peer, request = self._go
+        # A ferry that hangs would be asked for ever: nobody waits for its end but the controller.
+        first = self.deadlines.claim + self._rounds().seconds() + self._stage_patience
+        deadman.within(first + len(self._containers) * GET_READY_SECONDS + deadman.MARGIN)
         self.journal.write("waiting")
         peer.answer(request, {})
+
+    def _idle(self) -> float:
+        """Until when a word of the controller is waited for."""
+        deadman.within(self.deadlines.idle + deadman.MARGIN)
+        return time.monotonic() + self.deadlines.idle
 
     def _hear(self, patience: float) -> None:
         """Take what the target says when nothing is due; ``patience`` in seconds.
@@ -217,13 +225,14 @@ class SourceFerry(Departure):
             "stored", manifest=answer["manifest"], freeze_ns=self._freeze_ns + self._offset, hold_loopback=held
         )
 
-    def _packed(self, item: containers.Container, names: t.Sequence[str]) -> None:
+    def _packed(self, item: containers.Container, names: t.Sequence[str], *, described: bool) -> None:
         if self._sender is None:
             return
         for name in [*names, f"{item.name}/criu/{DESCRIPTORS}"]:
             if os.path.exists(os.path.join(self.paths.images, name)):
                 self._sender.file(name)
-        self.peer().send("begin_restore", container=item.name)
+        if described:
+            self.peer().send("begin_restore", container=item.name)
 
     def _dumping(self, item: containers.Container) -> None:
         if self._sender is None or not self._sender.growing(item.name):

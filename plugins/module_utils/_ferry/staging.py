@@ -27,6 +27,13 @@ _SMALL_BYTES = 1 << 20
 """What the freeze may be left with without a thought."""
 _LAY_BYTES_S = 20 << 20
 """How fast a target lays files out at the least, bytes a second."""
+_LEAST_SECONDS = 120.0
+_SLOWEST_BYTES_S = 2 << 20
+
+
+def patience(size: int) -> float:
+    """Seconds that all rounds of ``size`` bytes may take; the controller gives them up then (``_migrate/start.py``)."""
+    return _LEAST_SECONDS + size / _SLOWEST_BYTES_S if size else 0.0
 
 
 class Staging:

@@ -32,7 +32,7 @@ from .._criu.dump import log_tail
 from .._criu.hold import Hold, can_hold
 from .._criu.log import explain
 from .._runtime import container as containers
-from .._runtime import loopback, oci, procfs, quota
+from .._runtime import loopback, mounts, oci, procfs, quota
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
 from . import deadman, hooks, logs, paths, said, through, tls, tree
@@ -103,6 +103,7 @@ class TargetFerry(Ferry):
         self._destinations: dict[str, list[str]] = {}
         self._cancelled = False
         self._armed = False
+        self._began = time.time() - 1.0
         self._expect_claim_since: float | None = None
         self._freeze_ns = 0
         self._hold_loopback = False
@@ -143,10 +144,10 @@ class TargetFerry(Ferry):
             raise StateConflict(f"container {name} is not awaited")
         gate = Gate(peer, request)
         expected = self._destinations.get(name)
-        if expected is not None and expected != oci.destinations(gate.config):
-            different = set(expected) ^ set(oci.destinations(gate.config))
+        different = mounts.unlike(expected, gate.config) if expected is not None else []
+        if different:
             self._misfit = RestoreFailed(
-                f"the target's container mounts something else than the source's: {', '.join(sorted(different))}",
+                f"the target's container mounts something else than the source's: {', '.join(different)}",
                 "An admission controller or the runtime's configuration differs between the nodes.",
             )
             raise self._misfit
@@ -290,6 +291,8 @@ class TargetFerry(Ferry):
                     f"the handler of container {name} was stopped while it waited",
                     "The kubelet's or the runtime's deadline passed, the runtime restarted, or the target pod was deleted.",
                 )
+        if not self.gates:
+            logs.count_on_early(self.namespace, self.pod, self._roster["restarts"], self._began)
         since = self._expect_claim_since
         if since is not None and len(self.gates) < 1 and time.monotonic() - since > self.deadlines.claim:
             raise DeadlineExceeded(
@@ -442,7 +445,9 @@ class TargetFerry(Ferry):
             netns = oci.namespace_path(self.gates[name].config, "network")
             if self._hold_loopback and netns and name == self.names[0]:
                 loopback.hold(netns, self.runner)
+            faults.point("target:restore:before", name)
             self._restore(name, self.gates[name], deadline)
+            faults.point("target:restore:after", name)
             if self._hold_loopback and netns and name == self.names[-1]:
                 loopback.let_go(netns, self.runner)
         self._reunion.complete({name: gate.cgroup.pids() for name, gate in self.gates.items() if gate.cgroup})
@@ -473,6 +478,7 @@ class TargetFerry(Ferry):
         if name == self.names[0]:
             layout.volumes(gate.config, gate.owner.uid)
         layout.container(name, gate.bundle, gate.config, gate.owner.uid)
+        gate.config = mounts.complete(gate.bundle, gate.config, self._destinations.get(name, ()))
         work = self._work(name)
         os.makedirs(work, mode=0o700, exist_ok=True)
         criu_restore.write_arrival(images, self.paths.directory, name, gate.identifier)
@@ -533,7 +539,9 @@ class TargetFerry(Ferry):
         gate = self.gates.get(first)
         if self.mode in BESIDE and gate is not None:
             layout = self._layout(self._keep_up)
+            faults.point("target:lay_early:before")
             layout.early(first, gate.bundle, gate.config, gate.owner.uid)
+            faults.point("target:lay_early:after")
 
     def _layout(self, pulse: tree.Pulse) -> Layout:
         self._laid.pulse = pulse
@@ -592,9 +600,10 @@ class TargetFerry(Ferry):
                 raise Cancelled("the arrival was given up")
             self._look_after_gates()  # what was killed since the last look must not count as let go
             self.record.mark_thawed()
-            cgroups = [gate.cgroup for gate in self.gates.values() if gate.cgroup is not None]
+            cgroups = {name: gate.cgroup for name, gate in self.gates.items() if gate.cgroup is not None}
             faults.point("target:thaw:before")
-            for cgroup in cgroups:
+            for name, cgroup in cgroups.items():
+                faults.point("target:thaw:one", name)
                 cgroup.thaw()
             faults.point("target:thaw:after")
         return round((time.monotonic_ns() - self._freeze_ns) / 1e6, 2)

@@ -11,6 +11,7 @@ import fcntl
 import os
 import typing as t
 
+from .._common import faults
 from .._common.errors import PodferryError, StateConflict
 from .._runtime import quota
 from .._runtime.cgroup import Cgroup
@@ -78,6 +79,7 @@ def run_again(journal: t.Mapping[str, t.Any], state: str = paths.STATE) -> list[
     """
     failed: list[PodferryError] = []
     for item in journal.get("containers") or []:
+        faults.point("source:thaw:before", str(item["name"]))
         try:
             Cgroup.at(str(item["cgroup"])).thaw()
         except PodferryError as error:

@@ -14,7 +14,7 @@ from .._runtime.process import Runner
 from .control import Client
 from .paths import NODE, RunPaths, unit_name
 
-_START_SECONDS = 10.0
+_START_SECONDS = 30.0
 
 
 def start(paths: RunPaths, role: str, runner: Runner) -> Client:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from . import predicates
 from .errors import KubeError, KubeTimeout, KubeUnavailable
-from .rest import MERGE_PATCH, JsonDict, RestClient
+from .rest import MERGE_PATCH, STRATEGIC_MERGE_PATCH, JsonDict, RestClient
 
 
 class PodCondition(Protocol):
@@ -98,6 +98,27 @@ class Cluster:
         if finalizers is not None:
             change["finalizers"] = list(finalizers)
         return self._rest.request("PATCH", _pod(namespace, name), body={"metadata": change}, content_type=MERGE_PATCH)
+
+    def mark_not_ready(self, namespace: str, name: str, *, uid: str, reason: str, message: str) -> None:
+        """Let exactly this pod read not Ready, until its kubelet says something else. Nothing happens when it is gone.
+
+        The control plane does the same to the pods of a node that it does not hear of any more.
+        """
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        condition = {
+            "type": "Ready",
+            "status": "False",
+            "lastTransitionTime": stamp,
+            "reason": reason,
+            "message": message,
+        }
+        body = {"metadata": {"uid": uid}, "status": {"conditions": [condition]}}
+        try:
+            path = f"{_pod(namespace, name)}/status"
+            self._rest.request("PATCH", path, body=body, content_type=STRATEGIC_MERGE_PATCH)
+        except KubeError as exc:
+            if not (exc.not_found or exc.conflict):
+                raise
 
     def wait_pod(self, namespace: str, name: str, condition: PodCondition, *, timeout_s: float) -> JsonDict | None:
         """Wait until ``condition`` holds for the pod (None: it is gone) and return what was seen then.

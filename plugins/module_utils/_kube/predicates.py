@@ -58,6 +58,16 @@ def ready(pod: Obj) -> bool:
     return not terminating(pod) and phase(pod) == "Running" and condition(pod, "Ready")
 
 
+FROZEN = "PodferryFrozen"
+"""Why a source reads not Ready that has been frozen for good: we said so."""
+
+
+def was_ready(pod: Obj) -> bool:
+    """Ready, or it would be if we had not marked it as frozen."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return ready(pod) or any(c.get("type") == "Ready" and c.get("reason") == FROZEN for c in conditions)
+
+
 def running(pod: Obj) -> bool:
     """Phase Running, not terminating, and every container of it is running."""
     if terminating(pod) or phase(pod) != "Running":

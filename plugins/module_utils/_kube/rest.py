@@ -21,6 +21,8 @@ from .errors import KubeError, KubeUnavailable
 JsonDict = dict[str, Any]
 
 MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+"""Lists of which each entry has a key, such as conditions, are merged by it."""
 _CONNECT_TIMEOUT_S = 5.0
 _READ_TIMEOUT_S = 15.0
 

@@ -6,15 +6,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .._kube import predicates
-from .._kube.errors import KubeError, KubeTimeout
+from .._kube.errors import KubeError, KubeTimeout, KubeUnavailable
 from .._plan.manifest import RUN_LABEL
 from .._plan.options import ARRIVAL, DELETION_COST, LOWEST_COST, OWNER_AWAY
 from . import decided, statefulset
 from .errors import NodeError, SessionLost, Unfinished
+from .lookout import Unrouted
 from .patience import delete_and_wait, persist, wait_gone
 from .ports import JsonDict
 from .run import Run
@@ -57,6 +59,23 @@ def wait_ready(run: Run, *, node: str, must_be_ready: bool) -> JsonDict:
     run.report.target.uid = predicates.uid_of(pod)
     run.report.target.ip = predicates.pod_ip(pod) or ""
     return pod
+
+
+@contextlib.contextmanager
+def unrouted(run: Run, *, ready: bool) -> Iterator[None]:
+    """Services send nobody to the frozen source while the target is waited for. A copy's source is not frozen."""
+    if run.plan.mode == "copy" or not ready:
+        yield
+        return
+    watch = Unrouted(run, run.plan.pod, run.plan.uid)
+    try:
+        watch.mark()
+    except KubeUnavailable:
+        pass  # the watch does it as soon as it can
+    except KubeError as exc:
+        run.warn(f"Services go on sending to the frozen source until the target is Ready: {exc.message}")
+    with watch:
+        yield
 
 
 def adopt(run: Run) -> None:

@@ -41,6 +41,8 @@ class ClusterApi(Protocol):
         finalizers: Sequence[str] | None = None,
     ) -> JsonDict: ...
 
+    def mark_not_ready(self, namespace: str, name: str, *, uid: str, reason: str, message: str) -> None: ...
+
     def wait_pod(
         self, namespace: str, name: str, condition: Callable[[Mapping[str, Any] | None], bool], *, timeout_s: float
     ) -> JsonDict | None: ...
@@ -97,6 +99,11 @@ class Alone:
         return
 
 
+def in_a_thread(work: Callable[[], None]) -> None:
+    """Do something beside, until it ends by itself; the process does not wait for it."""
+    threading.Thread(target=work, name="podferry-lookout", daemon=True).start()
+
+
 OpenSession = Callable[[InventoryHost, str, Callable[[Event], None]], NodeSession]
 """(host, node name, event sink) to a session. Raises SessionLost."""
 
@@ -148,6 +155,8 @@ class Tools:
     detour: Detour | None = None
     """None: all goes over the ferries' own connection."""
     turn: Callable[[], Turn] = Alone
+    beside: Callable[[Callable[[], None]], None] = in_a_thread
+    """Starts what looks out while the run goes on."""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     wall: Callable[[], float] = time.time

@@ -41,6 +41,8 @@ class Run:
         """The target ferry's ``restore_failed``."""
         self.through: Mapping[str, Any] | None = None
         """What this run has put into a store is found by these fields."""
+        self.target_gone = ""
+        """Why there will be no target pod: somebody deleted it, say (see ``lookout``)."""
         self.owner_taken = False
         """This run has ordered the deletion of the pod's StatefulSet."""
 
@@ -142,6 +144,8 @@ class Run:
                 self.end_turn()
         elif event.name == "restore_failed":
             self.target_failure = data
+        elif event.name == "target_gone":
+            self.target_gone = str(data.get("message") or "")
 
     def end_turn(self) -> None:
         """Nothing of it is frozen or sent any more: the next one may begin while this one is brought to its end."""

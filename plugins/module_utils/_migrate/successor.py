@@ -18,6 +18,7 @@ from .._plan import disruption
 from .._plan import manifest as manifests
 from . import decided, ending, statefulset
 from .errors import Cancelled, NodeError, PodferryError, SessionLost, Unfinished
+from .lookout import TargetGone
 from .patience import delete_and_wait, persist, post, wait_gone
 from .run import Run
 from .session import Event
@@ -165,7 +166,9 @@ def go_on(run: Run, *, must_be_ready: bool) -> str:
             return undo(run, None)
         run.report.target.uid = predicates.uid_of(created)
     with run.phase("restore", plan.target_node):
-        if not _resumed(run):
+        with TargetGone(run, plan.target_pod, predicates.uid_of(created)):
+            resumed = _resumed(run)
+        if not resumed:
             return undo(run, predicates.uid_of(created))
     ending.tell_switchover(run)
     statefulset.put_back(run)
@@ -210,13 +213,15 @@ def _resumed(run: Run) -> bool:
         nonlocal ended
         if event.name == "ferry_ended" and event.node == run.plan.target_node:
             ended = True
-        return event.role == "target" and event.name in ("resumed", "restore_failed")
+        return bool(run.target_gone) or (event.role == "target" and event.name in ("resumed", "restore_failed"))
 
     run.drain()
-    if run.resumed is None and run.target_failure is None:
+    if run.resumed is None and run.target_failure is None and not run.target_gone:
         run.wait_event(wanted, timeout_s=run.plan.deadlines.restored, on_tick=tick)
     if run.resumed is not None:
         return True
+    if run.target_gone:
+        run.fail(PodferryError(run.target_gone, "Run the play again.", "restore"), "target_deleted")
     try:
         if run.target.call("record", run=run.id).get("resumed"):
             return True

@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
+from .._kube import predicates
 from .._kube.errors import KubeError
 from . import decided, ending
 from .errors import PodferryError, SessionLost
+from .lookout import TargetGone
 from .patience import post
 from .run import Run
 from .session import Event
@@ -24,30 +27,34 @@ def carry(run: Run, pod: Any) -> str:
     Raises Unfinished (committed, run again to go on). Everything else ends here as ``undone`` with its reason.
     """
     created: str | None = None
-    try:
-        run.check_interrupt()
-        with run.phase("arm"):
-            run.target.call("arm", run=run.id)
-        with run.phase("target pod", run.plan.target_pod):
-            created = str(
-                post(run.tools, run.plan.namespace, run.manifest, patience_s=_POST_PATIENCE_S)["metadata"]["uid"]
+    with ExitStack() as looking_out:
+        try:
+            run.check_interrupt()
+            with run.phase("arm"):
+                run.target.call("arm", run=run.id)
+            with run.phase("target pod", run.plan.target_pod):
+                created = str(
+                    post(run.tools, run.plan.namespace, run.manifest, patience_s=_POST_PATIENCE_S)["metadata"]["uid"]
+                )
+                run.report.target.uid = created
+            looking_out.enter_context(TargetGone(run, run.plan.target_pod, created))
+            run.check_interrupt()
+            run.source.call("go", run=run.id)
+        except KubeError as exc:
+            run.fail(
+                PodferryError(f"the API refuses the target pod: {exc.message}", "See the API's words.", "target pod"),
+                "api",
             )
-            run.report.target.uid = created
-        run.check_interrupt()
-        run.source.call("go", run=run.id)
-    except KubeError as exc:
-        run.fail(
-            PodferryError(f"the API refuses the target pod: {exc.message}", "See the API's words.", "target pod"), "api"
-        )
-        return back(run, created)
-    except SessionLost as exc:
-        # 'go' may have arrived. Ask, and believe only what the nodes say.
-        run.fail(exc)
-        return _after(run, pod, decided.wait_decided(run, timeout_s=run.plan.deadlines.decided), created)
-    except PodferryError as exc:
-        run.fail(exc, "cancelled" if run.tools.interrupt.is_set() else "")
-        return back(run, created)
-    return _after(run, pod, await_end(run), created)
+            return back(run, created)
+        except SessionLost as exc:
+            # 'go' may have arrived. Ask, and believe only what the nodes say.
+            run.fail(exc)
+            return _after(run, pod, decided.wait_decided(run, timeout_s=run.plan.deadlines.decided), created)
+        except PodferryError as exc:
+            run.fail(exc, "cancelled" if run.tools.interrupt.is_set() else "")
+            return back(run, created)
+        verdict = await_end(run)
+    return _after(run, pod, verdict, created)
 
 
 def back(run: Run, created: str | None) -> str:
@@ -75,7 +82,11 @@ def await_end(run: Run) -> decided.Verdict:
         return lost or not run.source.alive
 
     def is_end(event: Event) -> bool:
-        nonlocal lost
+        nonlocal lost, cancelled
+        if run.target_gone and not cancelled:
+            cancelled = True
+            _stop(run, run.target_gone)
+            return run.end is not None
         if event.name == "ferry_ended" and event.role in ("source", "") and event.node == run.plan.source_node:
             lost = run.end is None  # it died without a word; the guard has thawed unless the word was out
         return event.name == "end" and event.role == "source"
@@ -90,6 +101,15 @@ def await_end(run: Run) -> decided.Verdict:
     if outcome in ("committed", "relinquished"):
         return "committed"
     return "aborted" if outcome == "aborted" else decided.resolve(run)
+
+
+def _stop(run: Run, why: str) -> None:
+    """The target must not be let go: its kubelet ends it, or never has it."""
+    run.drain()
+    if run.end is not None:
+        return
+    run.fail(PodferryError(why, "The pod runs on at its source. Run the play again.", run.step), "target_deleted")
+    _cancel(run)
 
 
 def _cancel(run: Run) -> None:
@@ -151,12 +171,11 @@ def _explain(run: Run) -> None:
 
 def finish(run: Run, pod: Any) -> None:
     """Committed: only forward from here. Raises Unfinished, KubeError, SessionLost, NodeError; a later run goes on."""
-    from .._kube.predicates import ready
-
+    ready = pod is None or predicates.was_ready(pod)
     ending.tell_switchover(run)
     ending.give_early_labels(run)
-    with run.phase("ready", run.plan.target_pod):
-        ending.wait_ready(run, node=run.plan.target_node, must_be_ready=pod is None or ready(pod))
+    with ending.unrouted(run, ready=ready), run.phase("ready", run.plan.target_pod):
+        ending.wait_ready(run, node=run.plan.target_node, must_be_ready=ready)
     if run.plan.mode != "copy":
         with run.phase("hand over", f"to {run.plan.owner}" if run.plan.owner_uid else ""):
             if run.plan.owner_uid:

@@ -4,7 +4,7 @@
 # Private to this collection: may change without notice.
 """The proof that a node can do what a migration asks of it: a real dump, and a real restore that ends frozen.
 
-A small process counts in a container of its own, made by the node's runc without the container runtime. It goes the way of a
+A small process counts in a container of its own, made by the node's runc or crun without the container runtime. It goes the way of a
 migrated pod, with the same code: freeze, dump, kill, restore with the action script that freezes, thaw. Everything lives in
 one folder on tmpfs and in two cgroups, and is gone afterwards.
 """
@@ -23,7 +23,7 @@ import typing as t
 
 from .._common.errors import CommandFailed, DeadlineExceeded, FreezeFailed, PodferryError, RestoreFailed
 from .._common.files import read_text, write_json
-from .._criu import dump, restore
+from .._criu import dump, external, restore
 from .._criu.environment import environment, restore_options
 from .._criu.log import explain
 from .._runtime import oci
@@ -240,7 +240,7 @@ class Proof:
             log="",
         )
         work = os.path.join(self._folder, "work")
-        options = environment(work, restore_options(self._tools.action))
+        options = environment(work, [*restore_options(self._tools.action), *external.options(config)])
         began = time.monotonic()
         try:
             self._execute(restore.restore_argv(self._tools.runtime, call, images, work, config), options)
@@ -251,6 +251,9 @@ class Proof:
             ) from error
         took = (time.monotonic() - began) * 1000
         group = Cgroup.of_process(int(read_text(pid_file)))
+        deadline = time.monotonic() + 1  # as the ferry waits
+        while not group.frozen() and time.monotonic() < deadline:
+            time.sleep(0.001)
         self._check_still(group, frozen_at, "restore")
         return took, group
 

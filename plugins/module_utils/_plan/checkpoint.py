@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .._kube import predicates
@@ -31,7 +31,6 @@ class Subject:
     """What was read about one pod; ``facts`` and ``inspection`` are None where the node could not be asked."""
 
     pod: Obj
-    node: Obj | None
     hosts: Sequence[str]
     """Inventory hosts that stand for its node."""
     own_digest: str
@@ -39,6 +38,8 @@ class Subject:
     inspection: PodInspection | None = None
     error: str = ""
     """Why the node could not be asked."""
+    told: Obj = field(default_factory=dict, repr=False)
+    """The node's facts as it told them, to be kept with the checkpoint."""
 
 
 def check_source(subject: Subject, options: Options) -> list[Refusal]:

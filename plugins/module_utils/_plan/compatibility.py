@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from .._kube import predicates
+from .._kube.predicates import Obj
 from .facts import NodeFacts, PodInspection, Version
 from .refusals import Refusal, refuse
 
@@ -17,6 +19,11 @@ CRIU_FOR_SOCKETS: Version = (4, 2)
 """From Linux 6.16 on SO_PASSCRED exists for local sockets only; CRIU before 4.2 takes that for an error at any other."""
 RUNC_MINIMUM_V2: Version = (1, 2, 0)
 RUNC_MINIMUM_V1: Version = (1, 1, 0)
+
+_ENGINE_PROFILES = {"containerd": "cri-containerd.apparmor.d", "crio": "crio-default"}
+"""The AppArmor profile that an engine gives to containers which ask for none or for RuntimeDefault."""
+ENGINES = tuple(_ENGINE_PROFILES)
+_OF_AN_ENGINE = re.compile(r"^io\.kubernetes\.cri-o\.|[.-]cri-?o\.io(/|$)|^io\.containerd\.")
 
 #: Flags the kernel sets for itself or about bugs and power: no program's code path depends on them.
 _IRRELEVANT_FLAGS = frozenset(
@@ -138,28 +145,33 @@ def check_node(name: str, facts: NodeFacts, own_digest: str) -> list[Refusal]:
             )
         )
     elif not facts.criu_ok:
-        found.append(refuse("criu_old", f"'criu check' fails on node {name}."))
-    minimum = RUNC_MINIMUM_V2 if facts.cgroup == "v2" else RUNC_MINIMUM_V1
-    if facts.runc_version < minimum:
-        found.append(
-            refuse(
-                "runc_old",
-                f"Node {name} has runc {_dotted(facts.runc_version)}; with cgroup {facts.cgroup} {_dotted(minimum)} is needed.",
-            )
-        )
+        found.append(refuse("criu_old", f"'criu check' fails on node {name}: {_last_line(facts.criu_says)}."))
+    found += _check_oci(name, facts)
     return found
+
+
+def _check_oci(name: str, facts: NodeFacts) -> list[Refusal]:
+    """The program that podferry's handler runs, and the front that is installed before it."""
+    if facts.runtime not in ENGINES:
+        return [refuse("container_engine", f"Node {name} runs {facts.runtime or 'no container engine that is known'}.")]
+    if facts.oci_family == "crun":
+        if facts.oci_able:
+            return []
+        return [
+            refuse("crun_old", f"Node {name} has crun {_dotted(facts.oci_version)}, which cannot dump and restore.")
+        ]
+    minimum = RUNC_MINIMUM_V2 if facts.cgroup == "v2" else RUNC_MINIMUM_V1
+    if facts.oci_version >= minimum:
+        return []
+    text = (
+        f"Node {name} has runc {_dotted(facts.oci_version)}; with cgroup {facts.cgroup} {_dotted(minimum)} is needed."
+    )
+    return [refuse("runc_old", text)]
 
 
 def check_pair(source: NodeFacts, target: NodeFacts, *, source_name: str, target_name: str) -> list[Refusal]:
     """The target seen from the source."""
     found: list[Refusal] = []
-    if source.runtime != target.runtime:
-        found.append(
-            refuse(
-                "same_runtime",
-                f"Node {source_name} runs {source.runtime or 'no known engine'}, node {target_name} {target.runtime or 'no known engine'}.",
-            )
-        )
     if source.cgroup != target.cgroup:
         found.append(
             refuse(
@@ -209,11 +221,45 @@ def check_sockets(inspection: PodInspection, source: NodeFacts, source_name: str
     ]
 
 
-def check_confinement(inspection: PodInspection, target: NodeFacts, target_name: str) -> list[Refusal]:
-    """The AppArmor profile and SELinux mode that the containers run under must be there."""
+def check_engines(pod: Obj, source: NodeFacts, target: NodeFacts, target_name: str) -> list[Refusal]:
+    """What one container engine does for a pod because of its annotations, and another does not."""
+    if source.runtime == target.runtime:
+        return []
+    notes = sorted(str(key) for key in predicates.annotations_of(pod) if _OF_AN_ENGINE.search(str(key)))
+    if not notes:
+        return []
+    return [
+        refuse(
+            "engine_annotation",
+            f"The pod is annotated with {', '.join(notes)}, which means something else to {target.runtime} on node {target_name}.",
+        )
+    ]
+
+
+def check_handlers(inspection: PodInspection, source: NodeFacts, source_name: str) -> list[Refusal]:
+    """A container may have been made by another OCI runtime than podferry's handler has: then it must be able to dump."""
+    return [
+        refuse(
+            "crun_old",
+            f"Container {container.name} runs under crun, and the one of node {source_name} cannot dump it.",
+        )
+        for container in inspection.containers
+        if container.runtime_handler == "crun" and not (source.oci_family == "crun" and source.oci_able)
+    ]
+
+
+def check_confinement(
+    inspection: PodInspection, source: NodeFacts, target: NodeFacts, target_name: str
+) -> list[Refusal]:
+    """The AppArmor profile and SELinux mode that the containers run under must be there.
+
+    An engine's own profile becomes that of the target's engine: CRIU is told the one of the target's container.
+    """
     found: list[Refusal] = []
     for container in inspection.containers:
         profile = _profile(container.apparmor)
+        if profile and profile == _ENGINE_PROFILES.get(source.runtime):
+            profile = _ENGINE_PROFILES.get(target.runtime, profile)
         if profile and (target.apparmor_profiles is None or profile not in target.apparmor_profiles):
             found.append(
                 refuse(
@@ -241,6 +287,10 @@ def kernel_version(text: str) -> Version:
     """``6.12.107+deb13-amd64`` to (6, 12, 107): the upstream version, without the distribution's part."""
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     return tuple(int(part or 0) for part in match.groups()) if match else ()
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2].rstrip(".") or "it says nothing"
 
 
 def _dotted(version: Version) -> str:

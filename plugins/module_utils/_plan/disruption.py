@@ -4,7 +4,8 @@
 # Private to this collection: may change without notice.
 """PodDisruptionBudgets: a successor is away for the time of its freeze, like a pod that was evicted.
 
-A twin is not: its source goes when the target is Ready, so the number of healthy pods never falls.
+A twin is not: its source goes when the target is Ready. Between its thaw and that moment the budget counts one pod less,
+because the source is marked as not Ready, as it is in truth.
 """
 
 from __future__ import annotations

@@ -39,9 +39,15 @@ class NodeFacts:
     cgroup: str
     criu_version: Version
     criu_ok: bool
+    criu_says: str
+    """Why ``criu check`` fails."""
     runtime: str
     runtime_version: str
-    runc_version: Version
+    oci_family: str
+    """"runc" or "crun": what podferry's handler runs."""
+    oci_version: Version
+    oci_able: bool
+    """It can dump and restore."""
     handler: bool
     engine: str | None
     time_namespaces: bool
@@ -57,6 +63,7 @@ class NodeFacts:
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> NodeFacts:
         criu, runtime = _mapping(data.get("criu")), _mapping(data.get("runtime"))
+        oci = _mapping(runtime.get("oci"))
         profiles = data.get("apparmor_profiles")
         timeout = _mapping(data.get("kubelet")).get("runtime_request_timeout_s")
         return cls(
@@ -68,9 +75,12 @@ class NodeFacts:
             cgroup=str(data.get("cgroup") or ""),
             criu_version=_version(criu.get("version")),
             criu_ok=bool(criu.get("check_ok")),
+            criu_says=str(criu.get("check") or ""),
             runtime=str(runtime.get("engine") or ""),
             runtime_version=str(runtime.get("version") or ""),
-            runc_version=_version(_mapping(runtime.get("runc")).get("version")),
+            oci_family=str(oci.get("family") or ""),
+            oci_version=_version(oci.get("version")),
+            oci_able=bool(oci.get("criu")),
             handler=bool(runtime.get("handler")),
             engine=_str(data.get("engine")),
             time_namespaces=bool(data.get("time_namespaces")),

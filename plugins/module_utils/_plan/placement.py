@@ -137,7 +137,7 @@ def _judge(
     found += topology.check_topology(pod, by_name.get(subject.source_name), site.node, neighbours, there)
     if site.facts and subject.source and subject.inspection:
         facts = replace(site.facts, mem_available=site.facts.mem_available - reserved)
-        found += compatibility.check_confinement(subject.inspection, facts, name)
+        found += compatibility.check_confinement(subject.inspection, subject.source, facts, name)
         found += budgets.check_memory(
             subject.inspection, options, subject.source, facts, source_name=subject.source_name, target_name=name
         )
@@ -171,6 +171,7 @@ def _of_node(subject: Subject, site: Site, own_digest: str) -> list[Refusal]:
     if site.facts and subject.source:
         found += compatibility.check_node(name, site.facts, own_digest)
         found += compatibility.check_pair(subject.source, site.facts, source_name=subject.source_name, target_name=name)
+        found += compatibility.check_engines(subject.pod, subject.source, site.facts, name)
     return found
 
 

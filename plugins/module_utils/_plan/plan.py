@@ -358,10 +358,12 @@ def _node_refusals(pod: Obj, source: str, snapshot: Snapshot, options: Options, 
         found += budgets.check_liveness(pod, inspection, twin=twin)
         if a:
             found += compatibility.check_sockets(inspection, a, source)
+            found += compatibility.check_handlers(inspection, a, source)
         if b:
-            found += compatibility.check_confinement(inspection, b, options.target)
             found += budgets.check_cri_time(inspection, b, options.target, twin=twin)
         if a and b:
+            found += compatibility.check_engines(pod, a, b, options.target)
+            found += compatibility.check_confinement(inspection, a, b, options.target)
             found += budgets.check_memory(inspection, options, a, b, source_name=source, target_name=options.target)
             found += budgets.check_disk(inspection, a, b, source_name=source, target_name=options.target)
     for image in snapshot.images:

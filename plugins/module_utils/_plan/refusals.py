@@ -200,8 +200,8 @@ CATALOGUE: dict[str, Kind] = {
     "privileged": Kind("A container is privileged.", "Drop privileged: it reaches devices that stay with the node."),
     "device": Kind("The pod uses devices or dynamic resources of its node.", "Only pods without devices can move."),
     "runtime_class": Kind(
-        "The pod runs under a RuntimeClass that is not plain runc.",
-        "Only the default runc handler and podferry's are supported.",
+        "The pod runs under a RuntimeClass that is not plain runc or crun.",
+        "Only the default handler (runc, crun) and podferry's are supported.",
         planned=True,
     ),
     "volume": Kind(
@@ -227,8 +227,13 @@ CATALOGUE: dict[str, Kind] = {
         planned=True,
     ),
     # -- the nodes
-    "same_runtime": Kind(
-        "The nodes run different container engines.", "Choose a target with the same engine.", planned=True
+    "container_engine": Kind(
+        "A node runs a container engine that is not known.",
+        "Only containerd and CRI-O are: choose a node that runs one of them.",
+    ),
+    "engine_annotation": Kind(
+        "The nodes run different container engines, and the pod has annotations that only one of them obeys.",
+        "Choose a target with the same engine, or recreate the pod without these annotations.",
     ),
     "engine_missing": Kind("podferry's node code is not installed.", "Run playbooks/bootstrap.yml for the node."),
     "engine_version": Kind(
@@ -248,6 +253,10 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "runc_old": Kind(
         "runc is absent or too old.", "Install runc 1.2 or later on nodes with cgroup v2 (1.1 does on v1)."
+    ),
+    "crun_old": Kind(
+        "crun is too old, was built without CRIU, or lacks its library.",
+        "Install crun 1.21 or later that lists +CRIU, and libcriu.so.2 (Debian: libcriu2); or let the pod run under runc.",
     ),
     "cgroup_version": Kind(
         "The nodes have different cgroup versions.", "Choose a target with the same cgroup version."

@@ -14,7 +14,7 @@ from .facts import ContainerInspection, PodInspection
 from .options import TcpMode
 from .refusals import Refusal, refuse
 
-_RUNC_HANDLERS = ("", "runc", "podferry", "default")
+_HANDLERS = ("", "runc", "crun", "podferry", "default")
 _REFUSED_MOUNTS = {"hostpath": "host_path"}
 
 
@@ -54,7 +54,7 @@ def check_container(c: ContainerInspection, tcp: TcpMode) -> list[Refusal]:
         found.append(
             refuse("not_in_runtime", f"{where} is {c.status or 'in no known state'} on its node, not running.")
         )
-    if c.runtime_handler not in _RUNC_HANDLERS:
+    if c.runtime_handler not in _HANDLERS:
         found.append(refuse("runtime_class", f"{where} runs under the handler {c.runtime_handler}."))
     if c.rootfs_upper_bytes < 0:
         found.append(refuse("rootfs", f"{where} has a root file system that is not an overlay."))

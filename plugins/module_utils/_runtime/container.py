@@ -16,11 +16,14 @@ from .._common.errors import InvalidInput, NotFound
 from .._common.files import read_json, read_text
 from . import oci
 from .cgroup import Cgroup
+from .cri import HANDLER
 
 CONTAINERD_TASKS = "/run/containerd/io.containerd.runtime.v2.task/k8s.io"
 CONTAINERD_RUNC_ROOT = "/run/containerd/runc/k8s.io"
 CRIO_USERDATA = "/run/containers/storage/overlay-containers/{id}/userdata"
 CRIO_RUNC_ROOTS = ("/run/runc", "/run/crun", "/run/podferry-oci")
+RUNC_STATE, CRUN_STATE = "state.json", "status"
+"""Where the two write down what they know of a container."""
 FRONT = "/usr/local/libexec/podferry/podferry-runc"
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -93,13 +96,19 @@ def find(name: str, reference: str) -> Container:
     owner = oci.identity(config)
     if owner is None or owner.sandbox:
         raise InvalidInput(f"{identifier[:12]} is not a container of a pod")
-    runtime, root = _runtime_of(engine, bundle, identifier)
-    state = read_json(os.path.join(root, identifier, "state.json"))
-    pid = int(state["init_process_pid"])
+    runtime, root = _runtime_of(engine, bundle, identifier, config)
+    pid = _init_of(os.path.join(root, identifier))
     return Container(name, identifier, engine, bundle, runtime, root, pid, config, Cgroup.of_process(pid), owner)
 
 
-def _runtime_of(engine: str, bundle: str, identifier: str) -> tuple[str, str]:
+def _init_of(folder: str) -> int:
+    """The container's first process, from what runc or crun wrote down."""
+    if os.path.exists(os.path.join(folder, RUNC_STATE)):
+        return int(read_json(os.path.join(folder, RUNC_STATE))["init_process_pid"])
+    return int(read_json(os.path.join(folder, CRUN_STATE))["pid"])
+
+
+def _runtime_of(engine: str, bundle: str, identifier: str, config: t.Mapping[str, t.Any]) -> tuple[str, str]:
     """Find the OCI runtime's program and its state root, by where its state file is."""
     if engine == "containerd":
         program = "runc"
@@ -114,11 +123,13 @@ def _runtime_of(engine: str, bundle: str, identifier: str) -> tuple[str, str]:
                 program = str(options.get("binary_name") or options.get("BinaryName") or program)
         roots = [CONTAINERD_RUNC_ROOT, *glob.glob("/run/containerd/*/k8s.io")]
     else:
-        program = "runc"
+        ours = (config.get("annotations") or {}).get("io.kubernetes.cri-o.RuntimeHandler") == HANDLER
+        program = FRONT if ours else ""
         roots = list(CRIO_RUNC_ROOTS)
     for root in roots:
-        if os.path.exists(os.path.join(root, identifier, "state.json")):
-            return real_runtime(find_program(program)), root
+        for state, family in ((RUNC_STATE, "runc"), (CRUN_STATE, "crun")):
+            if os.path.exists(os.path.join(root, identifier, state)):
+                return real_runtime(find_program(program or family)), root
     raise NotFound(f"no OCI runtime on this node has a state for container {identifier[:12]}")
 
 
@@ -129,7 +140,7 @@ def find_program(name: str) -> str:
     """
     if os.path.isabs(name):
         return name
-    for folder in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"):
+    for folder in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/libexec/crio"):
         path = os.path.join(folder, name)
         if os.access(path, os.X_OK):
             return path

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import typing as t
 
@@ -53,25 +52,28 @@ class CriConfig:
     """All of it."""
 
     @property
-    def default(self) -> Handler:
-        """The handler whose containers podferry's own shall equal: the default one if it runs runc, else ``runc``.
+    def candidates(self) -> list[Handler]:
+        """Handlers whose containers podferry's own could equal, the best first: the default one, then ``runc``, then ``crun``.
 
         :raises NotFound: there is none.
         """
-        for name in (self.default_name, "runc"):
-            handler = self.handlers.get(name)
-            if handler is not None and self._may_run_runc(handler):
-                return handler
+        kind = RUNC_V2 if self.engine == "containerd" else "oci"
+        names = dict.fromkeys((self.default_name, "runc", "crun"))
+        found = [self.handlers[name] for name in names if name in self.handlers and self.handlers[name].type == kind]
+        if found:
+            return found
         raise NotFound(
-            f"{self.engine} has no handler that runs runc (its default is {self.default_name!r})",
+            f"{self.engine} has no handler that runs runc or crun (its default is {self.default_name!r})",
             "Add a handler named runc to the configuration of the container runtime.",
         )
 
-    def _may_run_runc(self, handler: Handler) -> bool:
-        if self.engine == "containerd":
-            return handler.type == RUNC_V2
-        # CRI-O's packages make crun the default, and have runc beside it.
-        return handler.type == "oci" and os.path.basename(handler.program or handler.name) != "crun"
+    @property
+    def default(self) -> Handler:
+        """The first of the candidates.
+
+        :raises NotFound: there is none.
+        """
+        return self.candidates[0]
 
     def updated(self, newer: CriConfig) -> CriConfig:
         """Return this with the handlers of ``newer`` on top, and with ours only if ``newer`` has it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 import time
 import typing as t
@@ -16,6 +17,7 @@ from .._common.digest import engine_digest
 from .._common.errors import PodferryError
 from .._common.files import read_text
 from . import cri, kubelet, service, versions
+from .container import FRONT
 from .process import Completed, Runner
 from .service import Read
 
@@ -23,6 +25,19 @@ ENGINE_ROOT = "/usr/local/lib/podferry/podferry"
 """Where role ``node`` installs the node's part of this collection."""
 
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
+CRUN_MINIMUM = [1, 21]
+"""Restores all processes into their cgroup under systemd, and knows the options for security labels (1.18)."""
+_LIBRARY = "libcriu.so.2"
+_LIBRARY_FOLDERS = (
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/lib/*",
+    "/usr/local/lib",
+    "/usr/local/lib/*",
+    "/lib",
+    "/lib64",
+    "/lib/*",
+)
 _CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
 
@@ -165,7 +180,8 @@ def criu_facts(machine: Probe, path: str) -> dict[str, t.Any]:
 _NO_RUNTIME: dict[str, t.Any] = {
     "engine": None,
     "version": None,
-    "runc": {"path": None, "version": None},
+    "oci": {"family": None, "path": None, "version": None, "criu": False},
+    "front": None,
     "handler": False,
     "cgroup_driver": None,
     "default": None,
@@ -252,6 +268,29 @@ class Runtime:
     def _socket(self) -> str:
         return self._service.option("--address", "-a") or _CONTAINERD_SOCKET
 
+    def _choose(self, handlers: t.Sequence[cri.Handler]) -> tuple[dict[str, t.Any], cri.Handler]:
+        """Return the first handler whose OCI runtime can dump and restore, with that; else the first."""
+        found = [(self._oci(handler), handler) for handler in handlers]
+        return next((pair for pair in found if pair[0]["criu"]), found[0])
+
+    def _oci(self, handler: cri.Handler) -> dict[str, t.Any]:
+        """Return what a handler's OCI runtime is. ``criu``: whether it can dump and restore in the way we need."""
+        program = self._machine.which(handler.program or (handler.name if self.engine == "crio" else "runc"), self.path)
+        if program is None:
+            return dict(_NO_RUNTIME["oci"])
+        text = self._machine.run(program, "--version").stdout
+        for family, version in (("runc", versions.runc(text)), ("crun", versions.crun(text))):
+            if version is not None:
+                able = family == "runc" or self._crun_is_able(program, version, text)
+                return {"family": family, "path": program, "version": version, "criu": able}
+        return {**_NO_RUNTIME["oci"], "path": program}
+
+    def _crun_is_able(self, program: str, version: versions.Version, text: str) -> bool:
+        """crun is built with or without CRIU, and loads its library only when it is asked for a dump."""
+        loads = _LIBRARY in self._machine.text(program)
+        there = any(self._machine.find(f"{folder}/{_LIBRARY}") for folder in _LIBRARY_FOLDERS)
+        return version >= CRUN_MINIMUM and "+CRIU" in text.split() and (there or not loads)
+
     def facts(self) -> dict[str, t.Any]:
         """Return the part ``runtime`` of the node's facts."""
         found = dict(_NO_RUNTIME, engine=self.engine, path=self.path, config=self.config_path, error=None)
@@ -261,15 +300,12 @@ class Runtime:
         found["restart_safe"] = self.restart_safe()
         try:
             config = self.config()
-            default = config.default
+            found["oci"], default = self._choose(config.candidates)
         except PodferryError as error:
             found["error"] = error.message
             return found
-        program = self._machine.which(default.program or "runc", self.path)
-        found["runc"] = {
-            "path": program,
-            "version": versions.runc(self._machine.run(program, "--version").stdout) if program else None,
-        }
+        front = re.search(r"^runtime=(/\S+)$", self._machine.text(FRONT), re.MULTILINE)
+        found["front"] = front.group(1) if front else None
         found["handler"] = cri.HANDLER in config.handlers
         found["cgroup_driver"] = "systemd" if default.systemd_cgroup else "cgroupfs"
         found["state_dir"] = config.state_dir

@@ -25,6 +25,11 @@ def runc(text: str) -> Version | None:
     return _after(r"^runc version ", text)
 
 
+def crun(text: str) -> Version | None:
+    """``crun --version``; None when it is another runtime."""
+    return _after(r"^crun version ", text)
+
+
 def criu(text: str) -> Version | None:
     """``criu --version``."""
     return _after(r"^Version: ", text)

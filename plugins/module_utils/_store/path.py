@@ -29,6 +29,7 @@ from . import names
 from .contract import LEASE_SECONDS, MANIFEST, SIGNATURE, Denied, Entry, Lease
 from .manifest import MAX_BYTES, Blob, Manifest
 from .names import Place
+from .silence import silent
 from .spool import BLOCK, Pulse, Spool, no_pulse, write_all
 
 _LEASE = re.compile(r"lease\.([A-Za-z0-9-]{1,64})")
@@ -371,8 +372,10 @@ class _New:
         faults.point(f"store:{self._name}:renamed")
         os.fsync(self._folder)
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         os.close(self.descriptor)
+        if silent(error):
+            return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._temporary, dir_fd=self._folder)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One migration without Kubernetes: containers by `ctr` with the identity that the CRI would give them, two sessions, two ferries.
 
+A pod has one container or several, and files of its own or none (then there are no rounds before the freeze).
 What the kubelet would do (create, create again, delete) is done here by hand, and so at the worst moment that a test wants.
 Seconds everywhere.
 """
@@ -14,7 +15,7 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -40,7 +41,13 @@ SESSION = "/usr/local/libexec/podferry/podferry-node session"
 
 MIB = 4
 """Memory that a counter touches: small, so that a case is cheap."""
+COUNTER = f"/usr/bin/python3 /app/counter.py {MIB}"
+BESIDE = ("twin", "copy")
+"""Modes in which the target pod stands beside its source."""
 DEADLINES = {"idle": 40.0, "claim": 10.0, "freeze": 15.0, "restore": 12.0, "settle": 4.0, "silence": 2.5}
+STAGE_BYTES = 64 << 20
+STAGE_SECONDS = 12.0
+"""Until files that are not copied by then are given up."""
 BOUND = 10 * DEADLINES["settle"]
 """Until the workload runs again, counted from the moment at which the run's end is known."""
 
@@ -90,15 +97,53 @@ class Hands:
             )
 
 
+# A counter that also keeps files: three MiB that must stay as they are, and two journals that grow, on an emptyDir volume and on
+# the root file system. It looks at all of them by their names, so they must be where they were, with what was in them.
+KEEPER = r"""
+import hashlib, os, sys, threading, time
+def keep():
+    places, number, journals, sums = ("/data", "/var"), 0, [], []
+    for place in places:
+        with open(place + "/bulk", "wb") as bulk:
+            bulk.write(os.urandom(3 << 19))
+        sums.append(hashlib.sha1(open(place + "/bulk", "rb").read()).digest())
+        journals.append(open(place + "/journal", "a"))
+    while True:
+        for place, journal, known in zip(places, journals, sums):
+            journal.write("%08d\n" % number); journal.flush()
+            with open(place + "/journal", "rb") as now:
+                now.seek(-9, 2)
+                found = int(now.read()), now.tell() // 9 - 1
+            assert found == (number, number), (place, number, found)
+            assert number % 50 or hashlib.sha1(open(place + "/bulk", "rb").read()).digest() == known, place
+        if number % 50 == 0:
+            os.write(1, b"files verified\n")
+        number += 1
+        time.sleep(0.02)
+def kept():
+    try:
+        keep()
+    except BaseException as error:
+        os.write(1, ("files CORRUPT: %r\n" % error).encode())
+threading.Thread(target=kept, daemon=True).start()
+while not os.path.exists("/var/journal"):
+    time.sleep(0.01)
+exec(open("/app/counter.py").read())
+"""
+
+
 @dataclass
 class Copy:
-    """A container that is, or will be, the workload."""
+    """A container that is, or will be, part of the workload."""
 
     hands: Hands
     node: str
     pod: str
     uid: str
-    program: str = f"/usr/bin/python3 /app/counter.py {MIB}"
+    program: str = COUNTER
+    container: str = "main"
+    files: bool = False
+    """It has a volume, and keeps files on it."""
     id: str = field(default_factory=lambda: secrets.token_hex(32))
 
     @property
@@ -113,19 +158,20 @@ class Copy:
             "io.kubernetes.cri.sandbox-namespace": "default",
             "io.kubernetes.cri.sandbox-name": self.pod,
             "io.kubernetes.cri.sandbox-uid": self.uid,
-            "io.kubernetes.cri.container-name": "main",
+            "io.kubernetes.cri.container-name": self.container,
             **({"podferry.live/arrival": arriving} if arriving else {}),
         }
         words = ["ctr", "-n", "k8s.io", "run", "-d", "--log-uri", f"file://{self.log}"]
         words += ["--runc-binary", FRONT] if arriving else []
         words += [word for item in identity.items() for word in ("--annotation", "=".join(item))]
-        words += ["--with-ns", f"network:/run/netns/{NETNS}", IMAGE, self.id]
-        return f"{shlex.join(words)} {self.program}"
-
-    def first(self) -> None:
-        """Start it once and remove it."""
-        self.hands.run(self.node, self.create_line())
-        self.remove()
+        words += ["--with-ns", f"network:/run/netns/{NETNS}"]
+        program, made = self.program, ""
+        if self.files:
+            volume = f"{LOGS}/pods/{self.uid}/volumes/kubernetes.io~empty-dir/data"
+            words += ["--mount", f"type=bind,src={volume},dst=/data,options=rbind:rw"]
+            program = shlex.join(["/usr/bin/python3", "-c", f"import sys; sys.argv = ['counter', '{MIB}']\n{KEEPER}"])
+            made = f"mkdir -p {volume}; "
+        return f"{made}{shlex.join(words)} {IMAGE} {self.id} {program}"
 
     def text(self) -> str:
         """All that it wrote."""
@@ -136,25 +182,63 @@ class Copy:
         found = ticks.parse("\n" + self.hands.run(self.node, f"tail -c 2000 {self.log} 2>/dev/null", check=False))
         return found[-1].number if found else 0
 
+    def remove_line(self) -> str:
+        """The shell line that kills, deletes and forgets it. Fine when there is nothing."""
+        return (
+            f"t={self.id}; c='ctr -n k8s.io'; {{ $c task kill -s 9 $t && for i in $(seq 100); do "
+            "$c task rm $t && break; sleep .1; done || $c task rm $t; $c container rm $t; } >/dev/null 2>&1"
+        )
+
+
+class Body:
+    """The containers of one pod on one node, in the order in which a kubelet makes them."""
+
+    def __init__(
+        self, hands: Hands, node: str, pod: str, uid: str, names: Sequence[str] = ("main",), **each: Any
+    ) -> None:
+        self.hands, self.node, self.pod, self.uid = hands, node, pod, uid
+        self.containers = [Copy(hands, node, pod, uid, container=name, **each) for name in names]
+
+    @property
+    def ids(self) -> list[str]:
+        """Of all containers."""
+        return [one.id for one in self.containers]
+
+    def create_line(self, *, arriving: str = "") -> str:
+        """One container after another: the next is created when the one before was started."""
+        return " && ".join(f"{{ {one.create_line(arriving=arriving)}; }}" for one in self.containers)
+
+    def first(self) -> None:
+        """Start it once and remove it."""
+        self.hands.run(self.node, self.create_line())
+        self.remove()
+
+    def lasts(self) -> list[int]:
+        """The last tick of each container."""
+        return [one.last() for one in self.containers]
+
+    def last(self) -> int:
+        """The furthest tick of any container; 0 when none ever ran."""
+        return max(self.lasts())
+
     def grows(self, timeout: float, by: int = 2) -> None:
-        """Fail unless it writes `by` more ticks within `timeout`."""
-        first = self.last()
-        until(f"{by} ticks after tick {first} of {self.pod} on {self.node}", lambda: self.last() >= first + by, timeout)
+        """Fail unless each container writes `by` more ticks within `timeout`."""
+        first = self.lasts()
+        until(
+            f"{by} ticks after {first} of {self.pod} on {self.node}",
+            lambda: all(now >= before + by for now, before in zip(self.lasts(), first, strict=True)),
+            timeout,
+        )
 
     def stands(self, seconds: float = 0.5) -> None:
-        """Fail if it writes a tick within `seconds`."""
-        first = self.last()
+        """Fail if any container writes a tick within `seconds`."""
+        first = self.lasts()
         time.sleep(seconds)
-        assert self.last() == first, f"{self.pod} on {self.node} runs"
+        assert self.lasts() == first, f"{self.pod} on {self.node} runs"
 
     def remove(self) -> None:
-        """What the kubelet does for a deleted pod: kill, delete, forget. Fine when there is nothing."""
-        self.hands.run(
-            self.node,
-            f"t={self.id}; c='ctr -n k8s.io'; {{ $c task kill -s 9 $t && for i in $(seq 100); do "
-            "$c task rm $t && break; sleep .1; done || $c task rm $t; $c container rm $t; } >/dev/null 2>&1",
-            check=False,
-        )  # fmt: skip
+        """What the kubelet does for a deleted pod."""
+        self.hands.run(self.node, "; ".join(one.remove_line() for one in self.containers), check=False)
 
 
 class NodeSession:
@@ -217,9 +301,11 @@ class NodeSession:
 
 
 class Crossing:
-    """One migration of one counter, in the steps of the controller's own sequences.
+    """One migration of one pod of counters, in the steps of the controller's own sequences.
 
     :param faults: per node, point -> action (see the engine's `_common/faults.py`).
+    :param containers: their names, in the order of the pod's specification.
+    :param files: the pod has a volume and writes files, which travel in rounds before the freeze.
     """
 
     def __init__(
@@ -230,7 +316,9 @@ class Crossing:
         faults: Mapping[str, Mapping[str, str]] | None = None,
         deadlines: Mapping[str, float] | None = None,
         need_bytes: Mapping[str, int] | None = None,
-        program: str | None = None,
+        program: str = COUNTER,
+        containers: Sequence[str] = ("main",),
+        files: bool = False,
     ) -> None:
         self.hands = hands
         self.mode = mode
@@ -238,11 +326,13 @@ class Crossing:
         self.deadlines = {**DEADLINES, **(deadlines or {})}
         self.need = {"source": 96 << 20, "target": 96 << 20, **(need_bytes or {})}
         self.faults = {node: dict(points) for node, points in (faults or {}).items()}
-        programs = {"program": program} if program else {}
-        self.source = Copy(hands, SOURCE, "traveller", "11111111-aaaa", **programs)
-        twin = mode == "twin"
-        self.target = Copy(hands, TARGET, "traveller-twin" if twin else "traveller", "22222222-bbbb", **programs)
-        self.home: Copy | None = None
+        self.names = tuple(containers)
+        self.files = files
+        self._shape: dict[str, Any] = {"names": self.names, "program": program, "files": files}
+        self.source = Body(hands, SOURCE, "traveller", "11111111-aaaa", **self._shape)
+        target = "traveller-twin" if mode in BESIDE else "traveller"
+        self.target = Body(hands, TARGET, target, "22222222-bbbb", **self._shape)
+        self.home: Body | None = None
         self.retries: list[Copy] = []
         self.sessions: dict[str, NodeSession] = {}
         self.armed = False
@@ -254,7 +344,8 @@ class Crossing:
     @property
     def copies(self) -> list[Copy]:
         """Every container that could have run."""
-        return [self.source, self.target, *([self.home] if self.home else []), *self.retries]
+        bodies = [self.source, self.target, *([self.home] if self.home else [])]
+        return [*(one for body in bodies for one in body.containers), *self.retries]
 
     def session(self, node: str) -> NodeSession:
         """The session to a node, opened when there is none."""
@@ -281,7 +372,7 @@ class Crossing:
             self.session(node).ask("hello")
 
         everywhere(at)
-        until("the counter counts", lambda: self.source.last() >= 3, 30)
+        until("the counters count", lambda: min(self.source.lasts()) >= 3, 30)
 
     def connect(self) -> None:
         """Both ferries up and connected; nothing is touched yet."""
@@ -294,28 +385,43 @@ class Crossing:
             "target_pod": self.target.pod,
             "source_node": SOURCE,
             "target_node": TARGET,
+            "stage_bytes": STAGE_BYTES if self.files else 0,
         }
         port = self.session(TARGET).ask(
-            "ferry_start", run=self.run, role="target", pod=self.target.pod, containers=["main"], need_bytes=self.need["target"],
+            "ferry_start", run=self.run, role="target", pod=self.target.pod, containers=list(self.names), need_bytes=self.need["target"],
             listen={"address": "0.0.0.0", "ports": [7440, 7459]}, tls=target_keys.to_dict(), **common,
         )["port"]  # fmt: skip
         self.session(SOURCE).ask(
             "ferry_start", run=self.run, role="source", pod=self.source.pod, uid=self.source.uid, pod_ip="10.9.9.9",
-            containers=[{"name": "main", "id": f"containerd://{self.source.id}"}], need_bytes=self.need["source"],
+            containers=[{"name": one.container, "id": f"containerd://{one.id}"} for one in self.source.containers],
+            need_bytes=self.need["source"],
             peer={"address": ADDRESSES[TARGET], "port": port}, tls=source_keys.to_dict(), tcp="close", **common,
         )  # fmt: skip
+
+    def stage(self) -> None:
+        """The files travel in rounds while the pod runs. Raises NodeError when they do not arrive."""
+        source = self.session(SOURCE)
+        source.ask("stage", run=self.run)
+        ends = ("staged", "end", "ferry_ended")
+        event = source.wait(lambda event: event.name in ends and event.role == "source", STAGE_SECONDS)
+        if event is None or event.name != "staged":
+            with suppress(NodeError, SessionLost):
+                self.ask(SOURCE, "cancel", STAGE_SECONDS)  # as the controller does
+            for node in reversed(NODES):
+                self.ask(node, "finish")
+            raise NodeError(SOURCE, "not_staged", f"the files were not copied: {event}")
 
     def arm(self) -> None:
         """The arrival is written."""
         self.session(TARGET).ask("arm", run=self.run)
         self.armed = True
 
-    def post(self, copy: Copy | None = None) -> None:
-        """What a POST leads to: a kubelet creates and starts the container. Returns at once."""
-        copy = copy or self.target
+    def post(self, body: Body | None = None) -> None:
+        """What a POST leads to: a kubelet creates and starts the containers. Returns at once."""
+        body = body or self.target
         self._posts.append(
             subprocess.Popen(
-                self.hands.command(copy.node, copy.create_line(arriving=self.run)),
+                self.hands.command(body.node, body.create_line(arriving=self.run)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -325,7 +431,7 @@ class Crossing:
 
     def create_again(self, node: str = TARGET, *, pod: str = "", uid: str = "") -> str:
         """The kubelet's next attempt, or somebody else's: same names, a new container. Returns the refusal; fails the test without one."""
-        copy = Copy(self.hands, node, pod or self.target.pod, uid or self.target.uid, self.target.program)
+        copy = Copy(self.hands, node, pod or self.target.pod, uid or self.target.uid, files=self.files)
         self.retries.append(copy)
         done = subprocess.run(
             self.hands.command(node, copy.create_line(arriving=self.run)), capture_output=True, text=True, timeout=60,
@@ -356,19 +462,27 @@ class Crossing:
 
     # --- the sequences ----------------------------------------------------------------------------------------------
 
-    def carry(self, meanwhile: Callable[[], None] = lambda: None) -> str:
+    def carry(self, meanwhile: Callable[[], None] = lambda: None, *, staging: bool = False) -> str:
         """The whole way of a controller that loses nothing of its own, up to `committed`, `aborted` or `in_doubt`.
 
-        :param meanwhile: called after the go; what it does disturbs.
+        :param meanwhile: called after the go, or beside the rounds when `staging`; what it does disturbs.
         """
         try:
             self.connect()
+            if self.files:
+                with ThreadPoolExecutor(1) as pool:
+                    disturbed = pool.submit(meanwhile if staging else lambda: None)
+                    try:
+                        self.stage()
+                    finally:
+                        disturbed.result()
             self.arm()
-            if self.mode == "twin":
+            if self.mode in BESIDE:
                 self.post()
             self.go()
-            meanwhile()
-            if self.mode == "twin":
+            if not staging:
+                meanwhile()
+            if self.mode in BESIDE:
                 return self.verdict()
             event = self.session(SOURCE).wait(
                 lambda event: event.name in ("data_ready", "end", "ferry_ended") and event.role == "source",
@@ -456,7 +570,7 @@ class Crossing:
         assert answer["surrendered"], answer
         self.session(SOURCE).events.clear()
         self.ask(SOURCE, "undo_arm", deadlines=self.deadlines, target_record="aborted")
-        self.home = Copy(self.hands, SOURCE, self.target.pod, "33333333-cccc", self.source.program)
+        self.home = Body(self.hands, SOURCE, self.target.pod, "33333333-cccc", **self._shape)
         self.post(self.home)
         return self.resumed(SOURCE)
 
@@ -487,10 +601,8 @@ class Crossing:
                 process.communicate()
 
         def away(node: str) -> None:
-            for copy in self.copies:
-                if copy.node == node:
-                    copy.remove()
-            self.hands.run(node, f"rm -rf {LOGS}", check=False)
+            mine = [copy.remove_line() for copy in self.copies if copy.node == node]
+            self.hands.run(node, "; ".join([*mine, f"rm -rf {LOGS}"]), check=False)
 
         everywhere(away)
 
@@ -510,19 +622,23 @@ def crossing(hands: Hands, mode: str = "twin", **options: Any) -> Iterator[Cross
 
 
 def history(copies: list[Copy]) -> list[str]:
-    """What is wrong with the life of one workload that had several bodies (promises P1 and P3); empty when nothing is."""
-    wrong = []
-    lives: list[tuple[Copy, list[ticks.Tick]]] = []
-    starts = 0
+    """What is wrong with the life of a pod that had several bodies (promises P1 and P3); empty when nothing is."""
+    names = dict.fromkeys(copy.container for copy in copies)
+    return [wrong for name in names for wrong in _life([copy for copy in copies if copy.container == name])]
+
+
+def _life(copies: list[Copy]) -> list[str]:
+    """The same for one of its containers."""
+    wrong, lives, starts = [], [], 0
     for copy in copies:
         text = copy.text()
         starts += text.count("start pid=")
-        wrong += [f"{copy.pod} on {copy.node}: {line}" for line in text.splitlines() if "CORRUPT" in line]
+        wrong += _spoilt(copy, text)
         found = ticks.parse(text)
         if found:
             lives.append((copy, found))
     if starts != 1:
-        wrong.append(f"the workload was started {starts} times from its image")
+        wrong.append(f"container {copies[0].container} was started {starts} times from its image")
     lives.sort(key=lambda life: life[1][0].realtime)
     for (one, before), (two, after) in itertools.pairwise(lives):
         if before[-1].realtime >= after[0].realtime:
@@ -532,15 +648,49 @@ def history(copies: list[Copy]) -> list[str]:
     return wrong + ticks.problems([tick for _copy, found in lives for tick in found])
 
 
-def runs_on(copy: Copy, timeout: float, pages: int = MIB * 256) -> None:
-    """Fail unless the workload goes on and finds every page of its memory as it was (promises P2 and P3)."""
+def _spoilt(copy: Copy, text: str) -> list[str]:
+    return [f"{copy.pod} on {copy.node}: {line}" for line in text.splitlines() if "CORRUPT" in line]
+
+
+def parting(source: Body, copy: Body) -> list[str]:
+    """What is wrong with a pod and its copy: each goes on from the same tick, and nobody was started anew."""
+    wrong = []
+    for one, other in zip(source.containers, copy.containers, strict=True):
+        mine, theirs = one.text(), other.text()
+        wrong += _spoilt(one, mine) + _spoilt(other, theirs)
+        starts = mine.count("start pid=") + theirs.count("start pid=")
+        if starts != 1:
+            wrong.append(f"container {one.container} was started {starts} times from its image")
+        here, there = ticks.parse(mine), ticks.parse(theirs)
+        wrong += ticks.problems(here)
+        if there:
+            before = [tick for tick in here if tick.number < there[0].number]
+            wrong += ticks.problems([*before[-1:], *there])
+            if not before or before[-1].number != there[0].number - 1:
+                wrong.append(
+                    f"the copy of {one.container} begins with tick {there[0].number}, which the source never came near"
+                )
+    return wrong
+
+
+def runs_on(body: Body, timeout: float, pages: int = MIB * 256) -> None:
+    """Fail unless the workload goes on and finds all its memory, and its files, as they were (promises P2 and P3)."""
+    for copy in body.containers:
+        _runs_on(copy, timeout, pages)
+
+
+def _runs_on(copy: Copy, timeout: float, pages: int) -> None:
     first = copy.last()
-    passes = copy.text().count("memory verified")
+    before = copy.text()
+
+    def more(text: str, what: str) -> bool:
+        return text.count(what) > before.count(what)
 
     def proven() -> bool:
         text = copy.text()
-        assert "CORRUPT" not in text, [line for line in text.splitlines() if "CORRUPT" in line]
-        return text.count("memory verified") > passes and copy.last() >= first + pages // 16
+        assert not _spoilt(copy, text), _spoilt(copy, text)
+        files = more(text, "files verified") or not copy.files
+        return more(text, "memory verified") and files and copy.last() >= first + pages // 16
 
     try:
         until(f"{copy.pod} on {copy.node} to run on after tick {first} with its memory verified", proven, timeout)

@@ -33,8 +33,10 @@ while pid > 1:
     pid = int(read('/proc/%d/stat' % pid).rpartition(')')[2].split()[1])
 name = re.compile(r'podferry(?!([-_]|\\x2d)(standin|lab))')  # the lab's own parts are not ours
 ours = re.compile(name.pattern + r'|\bcriu\b|\brunc (restore|checkpoint)\b')
-kept = {'/run/podferry/' + part for part in ('runs', 'arrivals', 'claims')}  # what bootstrap made
+kept = {'/run/podferry/' + part for part in ('runs', 'arrivals', 'claims', 'empty')}  # what bootstrap made
 processes = [read('/proc/%s/cmdline' % p) for p in os.listdir('/proc') if p.isdigit() and int(p) not in parents]
+# conmon lives as long as its container, and names the runtime that it was given.
+processes = [line for line in processes if os.path.basename(line.split(' ')[0]) != 'conmon']
 files = []
 for top in ('/run/podferry', '/var/lib/podferry', '/var/tmp', '/tmp', '/dev/shm'):
     for base, folders, names in os.walk(top):

@@ -74,10 +74,12 @@ class Lab:
 
     def up(self) -> PlayResult:
         """Bring it up, or leave it as it is when it is up. With real Kubernetes or CRI-O when the environment has their binaries."""
-        given = {
+        given: dict[str, str | list[str] | None] = {
             "lab_kubernetes_bin_dir": os.environ.get("PODFERRY_KUBERNETES_BIN_DIR"),
             "lab_crio_bin_dir": os.environ.get("PODFERRY_CRIO_BIN_DIR"),
             "lab_runtime_suite": self.runtime_suite,
+            "lab_crio_nodes": os.environ.get("PODFERRY_CRIO_NODES", "").split(),
+            "lab_crun_nodes": os.environ.get("PODFERRY_CRUN_NODES", "").split(),
         }
         return self.plays.run("lab", lab_state="up", timeout=900, **{k: v for k, v in given.items() if v}).ok()
 

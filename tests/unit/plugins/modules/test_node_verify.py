@@ -16,7 +16,7 @@ READY: dict[str, Any] = {
     "criu": {"path": "/usr/sbin/criu", "version": [4, 1, 1], "check_ok": True, "check": ""},
     "runtime": {
         "engine": "containerd",
-        "runc": {"path": "/usr/sbin/runc", "version": [1, 1, 15]},
+        "oci": {"family": "runc", "path": "/usr/sbin/runc", "version": [1, 1, 15], "criu": True},
         "handler": True,
         "answers": True,
         "error": None,
@@ -42,7 +42,7 @@ def test_a_prepared_node_is_accepted() -> None:
     [
         (("criu", "path"), None, "criu check fails"),
         (("criu", "check"), "criu is not installed", "criu check fails"),
-        (("runtime", "runc"), {"path": None}, "has no runc"),
+        (("runtime", "oci"), {"path": None}, "neither runc nor crun"),
         (("runtime", "handler"), False, "no handler podferry"),
         (("runtime", "answers"), False, "does not answer"),
         (("engine",), None, "not installed"),

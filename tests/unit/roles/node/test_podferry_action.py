@@ -4,6 +4,7 @@
 import os
 import pathlib
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -144,3 +145,29 @@ def test_what_cannot_be_moved_out_is_killed(tmp_path: pathlib.Path) -> None:
     (stage.refuge / "cgroup.procs").mkdir()
     assert stage.call() == 1
     assert stage.killed() and stage.ordered() == ""
+
+
+def test_cruns_own_process_is_taken_out_and_keeps_going(stage: Stage) -> None:
+    """crun waits for it, and below a frozen cgroup it would never end."""
+    helper = subprocess.Popen(["sleep", "60"])
+    try:
+        proxy = stage.group / ".proxy-crun"
+        proxy.mkdir()
+        (proxy / "cgroup.procs").write_text(f"{helper.pid}\n")
+        unified = (stage.group / "cgroup.freeze").exists()
+        place = stage.refuge / "crun.web" if unified else stage.refuge
+        assert stage.call() == 0
+        assert stage.frozen_mark() and stage.ordered() in ("FROZEN", "1")
+        assert (place / "cgroup.procs").read_text() == f"{helper.pid}\n"
+        if not unified:  # it moves itself up into the frozen cgroup afterwards
+            (stage.refuge / "cgroup.procs").write_text("")
+            (stage.group / "cgroup.procs").write_text(f"{stage.init.pid}\n{helper.pid}\n")
+            for _try in range(200):
+                if (stage.refuge / "cgroup.procs").read_text() == f"{helper.pid}\n":
+                    break
+                time.sleep(0.01)
+            else:
+                raise AssertionError("it stays frozen")
+    finally:
+        helper.kill()
+        helper.wait()

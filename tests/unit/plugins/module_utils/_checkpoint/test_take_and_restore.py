@@ -178,7 +178,7 @@ def tools(node: Node, cluster: Cluster) -> Tools:
 
 
 def vault(peer: Peer, **keys: str) -> Vault:
-    return Vault("the store", peer, NodeShelf(SPEC, lambda op, **more: peer.call(op, **more)), Keys(**keys))
+    return Vault("the store", peer, NodeShelf(SPEC, peer.call), Keys(**keys))
 
 
 def take(node: Node, pod: dict[str, Any] | None = None, wish: Wish | None = None, *, dry: bool = False) -> Any:

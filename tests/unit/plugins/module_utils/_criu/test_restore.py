@@ -104,3 +104,12 @@ def test_the_arrival_is_shell(tmp_path: pathlib.Path, monkeypatch: pytest.Monkey
     out = subprocess.run(["sh", "-euc", script], check=True, capture_output=True, text=True).stdout.splitlines()
     assert out[0] == f"{ID} /run/podferry/runs/0123456789ab web"
     assert out[1].startswith("/sys/fs/cgroup") and not out[1].endswith("/")
+
+
+def test_crun_gets_no_words_that_only_runc_knows() -> None:
+    call = parse_create(["create", "--bundle", "/b", "--no-pivot", "--pid-file", "/p", ID])
+    argv = {runtime: restore_argv(runtime, call, "/i", "/w", {}) for runtime in ("/usr/sbin/runc", "/usr/bin/crun")}
+    assert "--no-pivot" in argv["/usr/sbin/runc"] and "--no-pivot" not in argv["/usr/bin/crun"]
+    for words in argv.values():
+        assert words[-5:] == ["--bundle", "/b", "--pid-file", "/p", ID] or "--no-pivot" in words
+        assert words[1:7] == ["restore", "--detach", "--image-path", "/i", "--work-path", "/w"]

@@ -519,7 +519,7 @@ def world(mode: str) -> Iterator[World]:
         patch.setattr(departure, "foreign_processes", lambda _item: [])
         patch.setattr(os, "fsync", lambda _descriptor: None)
         patch.setattr(departure, "log_tail", lambda *_words: [])
-        patch.setattr(faults, "point", lambda name: holder[0].point(name) if holder else None)
+        patch.setattr(faults, "point", lambda name, of="": holder[0].point(name) if holder else None)
 
         def wait(_read: Any, _write: Any, _error: Any, seconds: float) -> tuple[list[Any], list[Any], list[Any]]:
             holder[0].pause("target", "wait")

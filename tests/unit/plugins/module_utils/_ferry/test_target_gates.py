@@ -38,6 +38,8 @@ def ferry(monkeypatch: pytest.MonkeyPatch) -> Any:
     made: Any = object.__new__(target.TargetFerry)
     made.names, made.gates, made._cancelled, made._misfit = ["web"], {}, False, None
     made._destinations, made._expect_claim_since = {"web": ["/data"]}, None
+    made._roster, made._began = {"restarts": {}}, 0.0
+    made.namespace, made.pod = "default", "web"
     made.deadlines = types.SimpleNamespace(claim=30.0)
     made.emit = lambda *_words, **_more: None
     monkeypatch.setattr(target, "Gate", Gate)

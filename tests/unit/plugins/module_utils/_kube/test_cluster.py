@@ -262,3 +262,17 @@ def test_an_eviction_is_of_exactly_this_pod() -> None:
     assert (method, path) == ("POST", "/api/v1/namespaces/d/pods/p/eviction")
     assert body is not None
     assert body["deleteOptions"]["preconditions"] == {"uid": "u"}
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, None, KubeError(409, "Conflict", "another uid")], ids=["done", "gone", "another"]
+)
+def test_a_pod_is_marked_not_ready_by_its_uid(answer: Any) -> None:
+    rest = Rest([answer])
+    cluster(rest).mark_not_ready("default", "web", uid="u", reason="Frozen", message="why")
+    method, path, _query, body = rest.requests[-1]
+    assert (method, path) == ("PATCH", "/api/v1/namespaces/default/pods/web/status")
+    assert body is not None
+    (condition,) = body["status"]["conditions"]
+    assert body["metadata"] == {"uid": "u"}
+    assert (condition["type"], condition["status"], condition["reason"]) == ("Ready", "False", "Frozen")

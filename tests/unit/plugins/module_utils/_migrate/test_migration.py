@@ -15,6 +15,7 @@ from ansible_collections.podferry.live.plugins.module_utils._migrate.migration i
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import ARRIVAL, MOVED_FROM, Options
 from ansible_collections.podferry.live.plugins.module_utils._plan.statefulset import restorable
 from ansible_collections.podferry.live.plugins.module_utils._report.record import Report
+from doubles import objects
 from doubles.world import Killed, Recorder, World
 
 
@@ -103,7 +104,7 @@ def test_order_of_a_twin_and_no_control_plane_in_the_freeze() -> None:
     start = world.log.index("node-b arm")
     steps = [s for s in world.log[start:] if not s.startswith("api get")]
     assert steps == [
-        "node-b arm", "api create", "node-a go", "api wait", "api patch", "api patch", "api wait", "node-a finish", "api wait",
+        "node-b arm", "api create", "node-a go", "api not ready", "api wait", "api patch", "api patch", "api wait", "node-a finish", "api wait",
         "api patch", "node-b finish",
     ]  # fmt: skip
 
@@ -349,10 +350,119 @@ def test_not_ready_keeps_the_source_frozen() -> None:
     assert report.error.type == "unfinished"
     assert (world.source, len(world.pods)) == ("frozen", 2)
     for pod in world.pods.values():
-        pod["status"]["phase"] = "Running"
-        pod["status"].update(world.pods[world.name]["status"])
+        pod["status"] = objects.running_status()
     world.revive()
     assert move(world).outcome == "finished"
+    clean(world)
+
+
+def test_the_next_run_waits_for_a_ready_target_although_we_have_marked_the_source() -> None:
+    """Else its ReplicaSet, whose kubelet has just said again that the source is Ready, would delete the moved pod."""
+    world = World(replicaset=True)
+    world.behaviour.becomes_ready = False
+    assert move(world).outcome == "in_doubt"
+    assert not predicates.ready(world.pods[world.name])
+    for name, pod in world.pods.items():
+        if name != world.name:
+            pod["status"] = objects.running_status(False)
+    world.revive()
+    assert move(world).outcome == "in_doubt"
+    assert len(world.pods) == 2
+
+
+# -- what others do meanwhile -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["freeze", "keep_running"])
+def test_a_target_pod_that_is_deleted_in_the_freeze_stops_the_run(policy: str) -> None:
+    """The kubelet lets its container come to life all the same: who watches the API must say so before the commit."""
+    world = World(replicaset=True)
+
+    def deleted_now(half: Any) -> None:
+        del world.pods[half.args["target_pod"]]
+        for look in world.background:
+            look()
+
+    world.commit_twin = deleted_now  # type: ignore[method-assign]
+    report = move(world, source_policy=policy)
+    assert report.outcome == "undone"
+    assert report.error is not None
+    assert report.error.type == "target_deleted"
+    assert "deleted the target pod" in report.error.message
+    clean(world)
+    assert world.source == "running"
+
+
+def test_a_target_pod_that_is_deleted_after_the_commit_stops_nothing() -> None:
+    world = World(replicaset=True)
+    original = world.commit_twin
+    recorder = Recorder()
+
+    def late(half: Any) -> None:
+        pod = world.pods.pop(half.args["target_pod"])
+        for look in world.background:
+            look()
+        world.pods[half.args["target_pod"]] = pod
+        original(half)
+
+    world.commit_twin = late  # type: ignore[method-assign]
+    report = move(world, recorder)
+    assert (report.outcome, report.error) == ("finished", None)
+    clean(world)
+
+
+def test_a_successor_that_is_deleted_before_its_thaw_is_brought_back() -> None:
+    world = World()
+
+    def deleted_now(pod: Any) -> None:
+        if predicates.node_of(pod) != "node-b":
+            return original(pod)
+        del world.pods["counter"]
+
+    original = world.create_reached
+    world.create_reached = deleted_now  # type: ignore[method-assign]
+    tools = dataclasses.replace(world.tools(), beside=lambda look: look())
+    _plan, report = Migration(Options(world.name, "node-b", "default"), tools).move()
+    assert report.outcome == "undone"
+    assert report.error is not None
+    assert report.error.type == "target_deleted"
+    assert predicates.node_of(the_pod(world)) == "node-a"
+    clean(world)
+
+
+def test_services_are_kept_from_the_frozen_source_until_the_target_is_ready() -> None:
+    world = World(replicaset=True)
+    source = world.pods[world.name]
+    seen: list[bool] = []
+
+    def again(look: Any) -> None:
+        if world.source == "frozen" and world.target == "running":
+            seen.append(predicates.ready(source))
+
+    _plan, report = Migration(
+        Options(world.name, "node-b", "default"), dataclasses.replace(world.tools(), beside=again)
+    ).move()
+    assert (report.outcome, seen) == ("finished", [False])
+    clean(world)
+
+
+def test_a_source_that_was_not_ready_before_is_left_as_it_reads() -> None:
+    world = World(replicaset=True)
+    world.pods[world.name]["status"] = objects.running_status(False)
+    move(world)
+    assert "api not ready" not in world.log
+
+
+def test_without_the_right_to_mark_the_source_the_move_goes_on() -> None:
+    world = World(replicaset=True)
+    move(world)
+    at = world.log.index("api not ready") + 1
+    world = World(replicaset=True)
+    world.faults = {at: "error"}
+    recorder = Recorder()
+    report = move(world, recorder)
+    assert report.outcome == "finished"
+    assert any("frozen source" in text for text in recorder.warnings)
     clean(world)
 
 

@@ -17,7 +17,6 @@ OPTIONS = Options("counter", "", "default")
 def subject(pod: dict[str, Any] | None = None, **change: Any) -> checkpoint.Subject:
     base = checkpoint.Subject(
         pod or objects.pod(),
-        None,
         ["node-a"],
         objects.DIGEST,
         NodeFacts.parse(objects.facts()),

@@ -75,7 +75,7 @@ def busy(name: str, node: str, cpu: str) -> JsonDict:
         (site("bad", facts={"arch": "aarch64"}), "architecture"),
         (site("bad", facts={"cpu_flags": ["fpu"]}), "cpu_features"),
         (site("bad", facts={"criu": {"version": [3, 17]}}), "criu_old"),
-        (site("bad", facts={"runtime": {"engine": "crio"}}), "same_runtime"),
+        (site("bad", facts={"runtime": {"engine": None}}), "container_engine"),
         (site("bad", facts={"engine": "e" * 64}), "engine_version"),
         (site("bad", facts={"mem_available": 100 * objects.MIB}), "memory"),
     ],

@@ -82,12 +82,16 @@ def test_crio() -> None:
     assert not config.default.systemd_cgroup
 
 
-@pytest.mark.parametrize(
-    ("path", "kind"), [("/usr/libexec/crio/crun", "oci"), ("", ""), ("/usr/bin/kata-runtime", "vm")]
-)
-def test_crio_whose_default_is_another_runtime_has_runc_beside_it(path: str, kind: str) -> None:
+@pytest.mark.parametrize(("path", "kind"), [("/usr/libexec/crio/crun", "oci"), ("", "")])
+def test_crio_whose_default_is_crun_has_runc_beside_it(path: str, kind: str) -> None:
     text = CRIO_LIVE.replace('default_runtime = "runc"', 'default_runtime = "crun"')
     text += f'[crio.runtime.runtimes.crun]\nruntime_path = "{path}"\nruntime_type = "{kind}"\n'
+    assert [handler.name for handler in cri.parse_crio(text).candidates] == ["crun", "runc"]
+
+
+def test_a_default_that_is_neither_is_passed_over() -> None:
+    text = CRIO_LIVE.replace('default_runtime = "runc"', 'default_runtime = "kata"')
+    text += '[crio.runtime.runtimes.kata]\nruntime_path = "/usr/bin/kata-runtime"\nruntime_type = "vm"\n'
     assert cri.parse_crio(text).default.name == "runc"
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node's facts, from what its programs print and its files hold."""
 
+import fnmatch
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ class Machine:
             "/usr/sbin/criu --version": Completed(0, "Version: 4.1.1\n", ""),
             "/usr/sbin/criu check": Completed(0, "", "Looks good.\n"),
         }
+        self.libraries: set[str] = set()
         self.programs = {"/usr/sbin/runc", "/usr/sbin/criu", "/usr/bin/zstd", "/usr/bin/containerd"}
 
     def run(self, argv, **_options) -> Completed:
@@ -61,8 +63,11 @@ class Machine:
         except KeyError:
             raise FileNotFoundError(path) from None
 
+    def find(self, pattern: str) -> list[str]:
+        return sorted(path for path in self.libraries if fnmatch.fnmatch(path, pattern))
+
     def facts(self) -> dict:
-        probe = facts.Probe(self.run, self.read, self.programs.__contains__, lambda pattern: [])
+        probe = facts.Probe(self.run, self.read, self.programs.__contains__, self.find)
         return facts.collect(self.run, self.read, probe)
 
 
@@ -83,7 +88,10 @@ def test_a_debian_13_node(machine: Machine) -> None:
     assert found["criu"] == {"path": "/usr/sbin/criu", "version": [4, 1, 1], "check_ok": True, "check": ""}
     assert found["runtime"]["engine"] == "containerd"
     assert found["runtime"]["version"] == "1.7.24"
-    assert found["runtime"]["runc"] == {"path": "/usr/sbin/runc", "version": [1, 1, 15]}
+    assert found["runtime"]["oci"] == {
+        "family": "runc", "path": "/usr/sbin/runc", "version": [1, 1, 15], "criu": True,
+    }  # fmt: skip
+    assert found["runtime"]["front"] is None
     assert found["runtime"]["handler"] is False
     assert found["runtime"]["cgroup_driver"] == "cgroupfs"
     assert found["runtime"]["answers"] is True
@@ -127,7 +135,7 @@ def test_a_configuration_that_containerd_refuses(machine: Machine) -> None:
     machine.commands[command] = Completed(1, "", "containerd: failed to load TOML: line 3\n")
     found = machine.facts()["runtime"]
     assert "line 3" in found["error"]
-    assert found["runc"]["path"] is None
+    assert found["oci"]["path"] is None
 
 
 def test_a_cri_plugin_that_did_not_load(machine: Machine) -> None:
@@ -190,3 +198,73 @@ def test_the_kubelet_says_which_of_two_runtimes(machine: Machine) -> None:
 def test_a_digest_only_of_installed_code(tmp_path: Path) -> None:
     assert facts.installed_engine(str(tmp_path / "missing")) is None
     assert len(facts.installed_engine(str(tmp_path)) or "") == 64
+
+
+CRUN = """crun version 1.21
+commit: 10269840aa07fb7e6b7e1acff6198692d8ff5c88
+rundir: /run/crun
+spec: 1.0.0
++SYSTEMD +SELINUX +APPARMOR +CAP +SECCOMP +EBPF +CRIU +WASM:wasmedge +YAJL
+"""
+ABLE = {"family": "crun", "path": "/usr/bin/crun", "version": [1, 21], "criu": True}
+
+
+@pytest.fixture
+def with_crun(machine: Machine) -> Machine:
+    """CRI-O whose default is crun, with runc beside it."""
+    config = '[crio.runtime]\ndefault_runtime = "crun"\n' + "".join(
+        f'[crio.runtime.runtimes.{name}]\nruntime_type = "oci"\nruntime_root = "/run/{name}"\n'
+        for name in ("crun", "runc")
+    )
+    machine.commands |= {
+        "systemctl show --property=MainPID containerd": Completed(0, "MainPID=0\n", ""),
+        "systemctl show --property=MainPID crio": Completed(0, "MainPID=6\n", ""),
+        "/usr/bin/crio --version": Completed(0, "crio version 1.36.3\n", ""),
+        "/usr/bin/crio config": Completed(0, config, ""),
+        "/usr/bin/crun --version": Completed(0, CRUN, ""),
+    }
+    machine.files |= {
+        "/proc/6/cmdline": "/usr/bin/crio\0", "/proc/6/environ": "PATH=/usr/sbin:/usr/bin\0", "/usr/bin/crun": "ELF libcriu.so.2",
+    }  # fmt: skip
+    machine.programs |= {"/usr/bin/crun"}
+    machine.libraries = {"/usr/lib/x86_64-linux-gnu/libcriu.so.2"}
+    return machine
+
+
+def test_a_crun_that_can_dump_is_taken_when_it_is_the_default(with_crun: Machine) -> None:
+    found = with_crun.facts()["runtime"]
+    assert found["oci"] == ABLE
+    assert (found["default"]["name"], found["default"]["root"]) == ("crun", "/run/crun")
+
+
+@pytest.mark.parametrize(
+    ("version", "library"),
+    [
+        (CRUN.replace("1.21", "1.8.1"), True),
+        (CRUN.replace("+CRIU ", ""), True),
+        (CRUN, False),
+    ],
+    ids=["old", "built without", "no library"],
+)
+def test_else_runc_beside_it(with_crun: Machine, version: str, library: bool) -> None:
+    with_crun.commands["/usr/bin/crun --version"] = Completed(0, version, "")
+    if not library:
+        with_crun.libraries = set()
+    found = with_crun.facts()["runtime"]
+    assert (found["oci"]["family"], found["default"]["name"]) == ("runc", "runc")
+    with_crun.programs.remove("/usr/sbin/runc")
+    found = with_crun.facts()["runtime"]
+    assert (found["oci"]["family"], found["oci"]["criu"]) == ("crun", False)
+
+
+def test_a_static_crun_needs_no_library(with_crun: Machine) -> None:
+    with_crun.libraries = set()
+    with_crun.files["/usr/bin/crun"] = "ELF"
+    assert with_crun.facts()["runtime"]["oci"] == ABLE
+
+
+def test_what_the_front_stands_before(machine: Machine) -> None:
+    machine.files["/usr/local/libexec/podferry/podferry-runc"] = (
+        "#!/bin/sh\nruntime=/usr/bin/crun\nstate=/run/podferry\n"
+    )
+    assert machine.facts()["runtime"]["front"] == "/usr/bin/crun"

@@ -131,8 +131,11 @@ def _private(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def write_configurations(directory: Path, api: str, runtime: str, nodes: dict[str, str]) -> bool:
-    """Write what each machine needs into one file; True if one changed."""
+def write_configurations(directory: Path, api: str, nodes: dict[str, str], runtimes: dict[str, str]) -> bool:
+    """Write what each machine needs into one file; True if one changed.
+
+    :param runtimes: CRI endpoints of nodes that run something else than containerd
+    """
 
     def identity(name: str) -> dict[str, str]:
         files = {"ca": "ca.crt", "certificate": f"{name}.crt", "key": f"{name}.key"}
@@ -140,7 +143,9 @@ def write_configurations(directory: Path, api: str, runtime: str, nodes: dict[st
 
     wanted = {"apiserver": {**identity("apiserver"), "token_key": (directory / "token.secret").read_text()}}
     for name, address in nodes.items():
-        known = {"node": name, "address": address, "api": api, "runtime": runtime}
+        known = {"node": name, "address": address, "api": api}
+        if name in runtimes:
+            known["runtime"] = runtimes[name]
         wanted[f"kubelet-{name}"] = {**identity(f"kubelet-{name}"), **known}
     changed = False
     for name, content in wanted.items():
@@ -195,11 +200,11 @@ def main() -> None:
     parser.add_argument("--server", required=True, help="the URL in the kubeconfig")
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--api", required=True, help="the URL for the nodes")
-    parser.add_argument("--runtime", required=True, help="the nodes' CRI endpoint")
+    parser.add_argument("--runtime", action="append", default=[], metavar="NODE=ENDPOINT", help="not containerd's")
     options = parser.parse_args()
     nodes = dict(item.split("=", 1) for item in options.node)
     changed = make(options.directory, options.address, nodes)
-    changed = write_configurations(options.directory, options.api, options.runtime, nodes) or changed
+    changed = write_configurations(options.directory, options.api, nodes, dict(item.split("=", 1) for item in options.runtime)) or changed
     changed = write_kubeconfig(options.kubeconfig, options.directory, options.server) or changed
     print("changed" if changed else "ok")
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import grpc  # type: ignore[import-untyped, unused-ignore]
@@ -14,7 +13,6 @@ from .errors import CriError
 __all__ = ["Cri", "CriError"]
 
 _IMAGE_CALLS = {"ListImages", "ImageStatus", "PullImage"}
-_POLL_SECONDS = 0.05
 
 
 class Cri:
@@ -24,11 +22,10 @@ class Cri:
         self._channel = grpc.insecure_channel(endpoint, options=[("grpc.max_receive_message_length", 64 << 20)])
         self._timeout = timeout
 
-    def call(self, name: str, request: Any, *, extra: float = 0, cancel: threading.Event | None = None) -> Any:
+    def call(self, name: str, request: Any, *, extra: float = 0) -> Any:
         """Call and wait.
 
         :param extra: seconds on top of the deadline, for calls that wait by themselves
-        :param cancel: gives the call up when set, as the kubelet does when a pod begins to terminate
         :raises CriError:
         """
         service = "ImageService" if name in _IMAGE_CALLS else "RuntimeService"
@@ -38,18 +35,7 @@ class Cri:
             response_deserializer=CLASSES[f"{name}Response"].FromString,
         )
         try:
-            if cancel is None:
-                return method(request, timeout=self._timeout + extra)
-            future = method.future(request, timeout=self._timeout + extra)
-            while True:
-                try:
-                    return future.result(timeout=_POLL_SECONDS)
-                except grpc.FutureTimeoutError:
-                    if cancel.is_set():
-                        future.cancel()
-                        raise CriError(name, "CANCELLED", "context canceled") from None
-        except grpc.FutureCancelledError:
-            raise CriError(name, "CANCELLED", "context canceled") from None
+            return method(request, timeout=self._timeout + extra)
         except grpc.RpcError as error:
             code = error.code().name
             message = f"rpc error: code = {code.title().replace('_', '')} desc = {error.details()}"
@@ -70,10 +56,10 @@ class Cri:
         status = self.call("PodSandboxStatus", new("PodSandboxStatusRequest", pod_sandbox_id=sandbox)).status
         return str(status.network.ip)
 
-    def run_sandbox(self, config: Any, handler: str, cancel: threading.Event) -> str:
+    def run_sandbox(self, config: Any, handler: str) -> str:
         """RunPodSandbox."""
         request = new("RunPodSandboxRequest", config=config, runtime_handler=handler)
-        return str(self.call("RunPodSandbox", request, cancel=cancel).pod_sandbox_id)
+        return str(self.call("RunPodSandbox", request).pod_sandbox_id)
 
     def stop_sandbox(self, sandbox: str) -> None:
         """StopPodSandbox."""
@@ -93,14 +79,14 @@ class Cri:
         """ContainerStatus."""
         return self.call("ContainerStatus", new("ContainerStatusRequest", container_id=container)).status
 
-    def create(self, sandbox: str, config: Any, sandbox_config: Any, cancel: threading.Event) -> str:
+    def create(self, sandbox: str, config: Any, sandbox_config: Any) -> str:
         """CreateContainer."""
         request = new("CreateContainerRequest", pod_sandbox_id=sandbox, config=config, sandbox_config=sandbox_config)
-        return str(self.call("CreateContainer", request, cancel=cancel).container_id)
+        return str(self.call("CreateContainer", request).container_id)
 
-    def start(self, container: str, cancel: threading.Event) -> None:
+    def start(self, container: str) -> None:
         """StartContainer."""
-        self.call("StartContainer", new("StartContainerRequest", container_id=container), cancel=cancel)
+        self.call("StartContainer", new("StartContainerRequest", container_id=container))
 
     def stop(self, container: str, grace: int) -> None:
         """StopContainer: the runtime waits the grace period (seconds) between its two signals."""

@@ -28,6 +28,9 @@ log = logging.getLogger("standin.pod")
 
 _RESYNC_SECONDS = 30.0
 _RETRY_SECONDS = 2.0
+_RECONCILE_SECONDS = (
+    10.0  # what others write into a pod's status is overwritten this often, as by the kubelet's status manager
+)
 _MINIMUM_GRACE = 2  # seconds a container always gets between the two signals, as in the kubelet
 _BACKOFF_FORGET = 600.0
 _MESSAGE_BYTES = 4096
@@ -80,6 +83,9 @@ class PodWorker:
         self._waiting: dict[str, tuple[str, str]] = {}
         self._probers: dict[str, Prober] = {}  # by container id
         self._address = ""
+        self._said: Obj = {}  # of the status, what is ours
+        self._reconcile = 0.0
+        self._overwritten = False  # by somebody else, in the API
         self._ends: dict[str, Any] = {}  # ContainerStatus by id of what has ended
         self._places: dict[str, str] = {}  # sandbox by container
 
@@ -135,7 +141,10 @@ class PodWorker:
                 time.sleep(1)
 
     def _sync(self) -> float:
-        """One pass; returns the seconds until the next is wanted at the latest."""
+        """One pass; returns the seconds until the next is wanted at the latest.
+
+        As with the kubelet nothing interrupts it: a pod that is deleted while a container of it is created is taken down after that.
+        """
         pod = self.pod
         if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             return _RESYNC_SECONDS
@@ -144,8 +153,6 @@ class PodWorker:
         if sandbox is None:
             self._end(pod)
             return _RESYNC_SECONDS
-        if self._terminate.is_set():
-            return 0
         self._report(sandbox_ready=True)
         self._address = self._node.cri.sandbox_ip(sandbox.id) or self._node.config.address
         delay = self._containers(pod, sandbox)
@@ -153,7 +160,7 @@ class PodWorker:
             self._end(pod)
             return _RESYNC_SECONDS
         self._report(sandbox_ready=True)
-        return delay
+        return min(delay, max(0.1, self._reconcile - time.monotonic())) if self._overwritten else delay
 
     def _volumes_up(self, pod: Obj) -> None:
         root = self._node.config.pod_dir(self.uid)
@@ -187,9 +194,7 @@ class PodWorker:
         if found:
             self._node.events.pod(pod, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
         try:
-            cri.run_sandbox(
-                sandbox_config(self._node.config, pod, attempt, self._seen), self._handler(pod), self._terminate
-            )
+            cri.run_sandbox(sandbox_config(self._node.config, pod, attempt, self._seen), self._handler(pod))
         except CriError as error:
             message = f"Failed to create pod sandbox: {error.message}"
             self._node.events.pod(pod, "FailedCreatePodSandBox", message, kind="Warning")
@@ -228,9 +233,7 @@ class PodWorker:
         plan = order.plan(spec, here, self._has_started)
         if plan.ended:
             return None
-        for container in plan.start:
-            if self._terminate.is_set():
-                return 0
+        for container in plan.start:  # all of them, also when the pod begins to terminate meanwhile: as the kubelet
             delay = min(delay, self._start(pod, sandbox, container, attempts.get(container["name"]) or []))
         self._drop_old(attempts)
         return delay
@@ -312,12 +315,12 @@ class PodWorker:
         # The annotations as they are now, not as they were when the sandbox was made.
         afresh = sandbox_config(self._node.config, self.pod, sandbox.metadata.attempt, self._seen)
         try:
-            container = cri.create(sandbox.id, config, afresh, self._terminate)
+            container = cri.create(sandbox.id, config, afresh)
         except CriError as error:
             raise _Refused("CreateContainerError", error.message, f"Error: {error.message}") from error
         events.pod(pod, "Created", "Container created", container=name)
         try:
-            cri.start(container, self._terminate)
+            cri.start(container)
         except CriError as error:
             raise _Refused("RunContainerError", error.message, f"Error: {error.message}") from error
         events.pod(pod, "Started", "Container started", container=name)
@@ -429,7 +432,16 @@ class PodWorker:
             return
         made = status.build(self._view(sandbox_ready=sandbox_ready, terminating=terminating))
         if made == self.pod.get("status"):
+            self._overwritten = False
             return
+        said = status.own_of(made)
+        if said == self._said:  # somebody else has written over it: that is put right, but not at once
+            if not self._overwritten:
+                self._overwritten, now = True, time.monotonic()
+                self._reconcile = now - now % _RECONCILE_SECONDS + _RECONCILE_SECONDS
+            if time.monotonic() < self._reconcile:
+                return
+        self._said, self._overwritten = said, False
         meta = self.pod["metadata"]
         path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status"
         try:
@@ -440,6 +452,7 @@ class PodWorker:
                 )["status"],
             }
         except ApiError as error:
+            self._said = {}
             if error.code not in (404, 409):
                 raise
 

@@ -282,6 +282,13 @@ def _conditions(
     return made
 
 
+def own_of(made: Obj) -> Obj:
+    """What of a status is the kubelet's own word, without times."""
+    conditions = [item for item in made["conditions"] if item["type"] in _OWN]
+    timeless = [{key: value for key, value in item.items() if key != "lastTransitionTime"} for item in conditions]
+    return {**made, "conditions": sorted(timeless, key=lambda item: str(item["type"]))}
+
+
 def patch_of(made: Obj) -> Obj:
     """The status as a strategic merge patch: conditions of others stay as they wrote them, also meanwhile."""
     own = [{"reason": None, "message": None, **item} for item in made["conditions"] if item["type"] in _OWN]
