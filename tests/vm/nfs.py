@@ -36,6 +36,8 @@ CARDS = {
     "52:54:00:77:00:12": "10.77.0.12/24",
 }
 A, B = CARDS["52:54:00:77:00:11"][:-3], CARDS["52:54:00:77:00:12"][:-3]
+#: On the same wire, and of no node.
+OTHER = "10.77.0.99"
 MOUNT, EXPORT = "/var/lib/podferry/checkpoints", "/srv/podferry"
 #: What the client gives a silent server: nfs_client_timeout, three times.
 PATIENCE = 30
@@ -176,7 +178,9 @@ class Trial:
         listening = self.b.run("ss -Hltun | awk '{ print $5 }'").stdout.split()
         assert any(address.endswith(":2049") for address in listening)
         assert not [
-            address for address in listening if address.endswith(":111") and not address.startswith("127.0.0.1")
+            address
+            for address in listening
+            if address.endswith(":111") and not address.startswith(("127.0.0.1:", "[::1]:"))
         ], listening
         old = self.a.run(
             f"mount -t nfs -o nfsvers=3,soft,timeo=20,retrans=1 {B}:{EXPORT} /mnt", check=False, timeout=200
@@ -184,21 +188,20 @@ class Trial:
         assert old.returncode != 0
 
     def stranger(self) -> None:
-        """Another address on the same wire is refused; its twin with node-a's own is the proof that the test can fail."""
-        for address, welcome in (("10.77.0.99", False), (A, True)):
-            card = self.a.run("ip -o -4 address show to 10.77.0.0/24 | awk '{ print $2 }' | head -n 1").stdout.strip()
-            self.a.run(
-                f"ip netns add other && ip link add link {card} name other0 netns other type macvlan mode bridge && "
-                f"ip -n other address add {address}/24 dev other0 && ip -n other link set other0 up && ip -n other link set lo up"
-            )
-            try:
-                mounted = self.a.run(
-                    f"ip netns exec other mount -t nfs4 -o nfsvers=4.2,soft,timeo=50,retrans=1 {B}:{EXPORT} /mnt && ls /mnt && umount /mnt",
-                    check=False,
-                )
-                assert (mounted.returncode == 0) is welcome, mounted
-            finally:
-                self.a.run("ip netns del other")
+        """Another address on the same wire is refused; that it is let in once it is exported to is the proof that this can fail."""
+        card = self.a.run("ip -o -4 address show to 10.77.0.0/24 | awk '{ print $2 }' | head -n 1").stdout.strip()
+        self.a.run(
+            f"ip netns add other && ip link add link {card} name other0 netns other type macvlan mode bridge && "
+            f"ip -n other address add {OTHER}/24 dev other0 && ip -n other link set other0 up && ip -n other link set lo up"
+        )
+        mount = f"mount -t nfs4 -o nfsvers=4.2,soft,timeo=100,retrans=1 {B}:{EXPORT} /mnt"
+        for welcome in (False, True):
+            if welcome:
+                self.b.run(f"exportfs -o rw,no_subtree_check {OTHER}:{EXPORT}")
+            mounted = self.a.run(f"ip netns exec other sh -c '{mount} && umount /mnt'", check=False)
+            assert (mounted.returncode == 0) is welcome, mounted
+        self.b.run(f"exportfs -u {OTHER}:{EXPORT}")
+        self.a.run("ip netns del other")
 
     def across(self) -> None:
         """What one machine saves, the other sees at once and loads, byte by byte, both ways."""
@@ -206,7 +209,7 @@ class Trial:
             identity = f"20260101T00000{number}Z-{number:012x}"
             one.run(
                 "mkdir -p /run/state/counter/criu && cd /run/state && head -c 8388608 /dev/urandom >counter/criu/pages-1.img && "
-                "echo x >counter/criu/core-1.img && tar -cf counter/rootfs.tar /etc/hostname && echo '{}' >pod.json && echo '{}' >state.json"
+                "echo x >counter/criu/core-1.img && tar -cf counter/rootfs.tar /etc/debian_version && echo '{}' >pod.json && echo '{}' >state.json"
             )
             assert identity not in self.store(other, "list")["ids"]
             saved = self.store(one, "save", identity, "/run/state")

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import testinfra
 from testinfra.host import Host
 
-from e2e.support.lab import NODES, Lab
+from e2e.support.lab import NODES, Lab, port_of
 from e2e.support.role import Scenario
 
-LAB = Lab("molecule", 26543)
+NAME = os.environ.get("PODFERRY_LAB", "molecule")
+LAB = Lab(NAME, port_of(NAME))
 ROLE = Scenario("nfs_client", LAB)
 UNIT = "var-lib-podferry-checkpoints"
 PLACES = ("/etc/systemd/system", "/etc/fstab", "/var/lib/podferry")
@@ -38,6 +41,7 @@ def test_mount_can_neither_hang_nor_be_stale(node: Host) -> None:
         "nfsvers=4.2",
         "sec=sys",
         "softerr",
+        "nosoftreval",
         "timeo=100",
         "retrans=2",
         "acdirmin=0",

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import testinfra
 from testinfra.host import Host
 
-from e2e.support.lab import Lab
+from e2e.support.lab import Lab, port_of
 from e2e.support.role import Scenario
 
-LAB = Lab("molecule", 26543)
+NAME = os.environ.get("PODFERRY_LAB", "molecule")
+LAB = Lab(NAME, port_of(NAME))
 ROLE = Scenario("nfs_server", LAB)
 PLACES = ("/etc/exports.d", "/etc/nfs.conf.d", "/etc/systemd/system", "/etc/passwd", "/etc/group", "/srv/podferry")
 
@@ -48,7 +50,11 @@ def test_nfs_reads_its_configuration_so(server: Host, key: str, value: str) -> N
 def test_rpcbind_may_listen_to_this_machine_only(server: Host) -> None:
     server.run_test("systemctl daemon-reload")
     listen = server.check_output("systemctl show -P Listen rpcbind.socket").split()
-    assert [word for word in listen if word[0] != "("] == ["/run/rpcbind.sock", "127.0.0.1:111", "127.0.0.1:111"]
+    assert [word for word in listen if word[0] != "("] == [
+        "/run/rpcbind.sock",
+        *["127.0.0.1:111"] * 2,
+        *["[::1]:111"] * 2,
+    ]
 
 
 @pytest.mark.parametrize(

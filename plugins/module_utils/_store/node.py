@@ -17,6 +17,7 @@ from . import pack as packing
 from .contract import Denied, Entry, Lease, Spec, Store, open_store
 from .manifest import Blob, Manifest
 from .names import Place
+from .silence import silent
 from .spool import Pulse, Spool, no_pulse
 
 _RENEW_SECONDS = 60.0
@@ -96,8 +97,9 @@ def save(
             )
             sizes = {"memory": packed.memory, "files": packed.files, "stored": packed.stored}
             made = manifest.make({**draft, "bytes": sizes, "blobs": [vars(blob) for blob in packed.blobs]})
-        except BaseException:
-            using.store.discard(place, checkpoint, checkpoint)
+        except BaseException as error:
+            if not silent(error):
+                using.store.discard(place, checkpoint, checkpoint)
             raise
         using.keep([checkpoint, parent])  # until it is published, or for as long as a lease lasts
         return made
@@ -179,6 +181,12 @@ def remove(spec: Spec, namespace: str, pod: str, ids: t.Sequence[str]) -> int:
 
 
 @_told
+def sweep(spec: Spec, namespace: str = "", pod: str = "", *, dry: bool = False) -> int:
+    """Take away what no checkpoint needs and nobody is writing; returns its bytes."""
+    return open_store(spec).sweep(namespace, pod, dry=dry)
+
+
+@_told
 def copy(
     source: Spec, target: Spec, made: Manifest, signature: str, *, run: str = "", pulse: Pulse = no_pulse
 ) -> t.Dict[str, int]:
@@ -234,13 +242,13 @@ class _Using:
             self._renew()
             if self._reads is not None and self.store.entry(self._place, self._reads.id).manifest != self._reads:
                 raise InvalidInput(f"the store has another checkpoint as {self._reads.id}", "Read its list again.")
-        except BaseException:
-            self.__exit__()
+        except BaseException as error:
+            self.__exit__(None, error)
             raise
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        for identity in self._ids:
+    def __exit__(self, _kind: object = None, error: BaseException | None = None, _trace: object = None) -> None:
+        for identity in () if silent(error) else self._ids:
             try:
                 self.store.release(self._place, identity, self._holder)
             except (OSError, PodferryError):

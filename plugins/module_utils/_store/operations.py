@@ -61,6 +61,13 @@ def _remove(arguments: Arguments) -> t.Any:
     return {"freed": node.remove(_spec(arguments), _text(arguments, "namespace"), _text(arguments, "pod"), ids)}
 
 
+def _sweep(arguments: Arguments) -> t.Any:
+    dry = arguments.get("dry") is True
+    return {
+        "freed": node.sweep(_spec(arguments), _text(arguments, "namespace"), _text(arguments, "pod"), dry=dry),
+    }
+
+
 def _copy(arguments: Arguments) -> t.Any:
     made = manifest.parse(_text(arguments, "manifest").encode())
     return node.copy(
@@ -77,6 +84,7 @@ OPERATIONS: t.Dict[str, t.Callable[[Arguments], t.Any]] = {
     "store_leases": _leases,
     "store_publish": _publish,
     "store_remove": _remove,
+    "store_sweep": _sweep,
     "store_copy": _copy,
     "store_listen": link.listen,
 }
