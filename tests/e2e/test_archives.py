@@ -47,6 +47,7 @@ def bench() -> Iterator[Workbench]:
     """The workbench, with the lab's images in podman and in its registry. Kept beside a lab that is kept."""
     given = os.environ.get("PODFERRY_LAB")
     made = Workbench.up(f"{given[:17]}-bench" if given else "e2e-bench")
+    made.run("rm -rf /srv/shared/*")  # of an earlier run, when it is kept
     made.run(f"skopeo copy -q oci-archive:{made.images}:{COUNTER} containers-storage:{COUNTER}")
     for name in ("counter", "pause"):
         source = f"oci-archive:{made.images}:localhost/podferry-{name}:lab"
@@ -213,9 +214,7 @@ def test_containerd_restores_from_our_image_in_a_registry(bench: Workbench, arch
 def test_the_archive_comes_back(bench: Workbench, archives: dict[str, str], kind: str) -> None:
     source, packed, back = (str(bench.shared / name) for name in (archives[kind], f"{kind}.oci", f"{kind}-back.tar"))
     image(src=source, dest=packed, compression="zstd")
-    bench.run(
-        f"rm -f /srv/shared/{kind}.docker; skopeo copy -q oci-archive:/srv/shared/{kind}.oci docker-archive:/srv/shared/{kind}.docker"
-    )
+    bench.run(f"skopeo copy -q oci-archive:/srv/shared/{kind}.oci docker-archive:/srv/shared/{kind}.docker")
     image(src=packed, dest=back, form="archive")
     docker = module("checkpoint_info", path=str(bench.shared / f"{kind}.docker")).result["checkpoint"]
     original, returned = (module("checkpoint_info", path=path).result["checkpoint"] for path in (source, back))
