@@ -46,6 +46,8 @@ for number in range(1, 1 << 30):
 def bench() -> Iterator[Workbench]:
     """The workbench, with the lab's images in podman and in its registry. Kept beside a lab that is kept."""
     given = os.environ.get("PODFERRY_LAB")
+    if not given:
+        Workbench.remove("e2e-bench")  # what an interrupted run left
     made = Workbench.up(f"{given[:17]}-bench" if given else "e2e-bench")
     made.run("rm -rf /srv/shared/*")  # of an earlier run, when it is kept
     made.run(f"skopeo copy -q oci-archive:{made.images}:{COUNTER} containers-storage:{COUNTER}")

@@ -89,9 +89,14 @@ class Workbench:
         _tool("machine", str(state), NAME)
         return cls(state, Path(str(images["path"])))
 
+    @staticmethod
+    def remove(name: str) -> None:
+        """Remove one, whatever state it is in; its root stays in the cache."""
+        _tool("down", f"/var/lib/podferry-lab/{name}", name)
+
     def down(self) -> None:
-        """Remove it; its root stays in the cache."""
-        _tool("down", str(self.state), self.state.name)
+        """Remove it."""
+        self.remove(self.state.name)
 
     @property
     def shared(self) -> Path:
