@@ -188,7 +188,7 @@ def test_a_held_file_for_another_place(tmp_path: pathlib.Path, mount: str, path:
         f'[{{"mount": "{mount}", "path": "{path}", "mode": 420, "uid": 0, "gid": 0, "mtime_ns": 0, "data": ""}}]'
     )
     (tmp_path / "volume").mkdir()
-    with pytest.raises((RestoreFailed, InvalidInput), match=r"no such volume|of the name"):
+    with pytest.raises((InvalidInput, RestoreFailed), match=r"no such volume|of the name"):
         held.unpack(str(tmp_path / "held.json"), {"/pf-config": str(tmp_path / "volume")})
 
 
