@@ -21,10 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import machines
-from machines import Machine, Qemu
-
 from e2e.support import ticks
+from vm import machines
+from vm.machines import Machine, Qemu
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = "/var/cache/podferry-lab"
@@ -38,7 +37,7 @@ CARDS = {
 A, B = CARDS["52:54:00:77:00:11"][:-3], CARDS["52:54:00:77:00:12"][:-3]
 #: On the same wire, and of no node.
 OTHER = "10.77.0.99"
-MOUNT, EXPORT = "/var/lib/podferry/checkpoints", "/srv/podferry"
+MOUNT, EXPORT = "/var/lib/podferry/nfs", "/srv/podferry"
 #: What the client gives a silent server: nfs_client_timeout, three times.
 PATIENCE = 30
 INVENTORY = f"""

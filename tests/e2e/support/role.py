@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from e2e.support.lab import Lab
 from e2e.support.plays import PlayResult
@@ -16,7 +17,7 @@ class Scenario:
         self.lab = lab
         self._folder = Path("../molecule") / name  # from playbooks/, where plays are looked for
 
-    def play(self, name: str, *flags: str, **variables: object) -> PlayResult:
+    def play(self, name: str, *flags: str, **variables: Any) -> PlayResult:
         """Run one of them."""
         return self.lab.plays.run(str(self._folder / name), *flags, **variables)
 
