@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+
 from .._kube import predicates
 from .._kube.predicates import Obj
 from .facts import NodeFacts, PodInspection, Version

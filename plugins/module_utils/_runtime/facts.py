@@ -17,8 +17,8 @@ from .._common.digest import engine_digest
 from .._common.errors import PodferryError
 from .._common.files import read_text
 from . import cri, kubelet, service, versions
-from .process import Completed, Runner
 from .container import FRONT
+from .process import Completed, Runner
 from .service import Read
 
 ENGINE_ROOT = "/usr/local/lib/podferry/podferry"

@@ -59,7 +59,9 @@ def complete(bundle: str, config: Config, source: t.Iterable[str]) -> Config:
     if changed is None:
         return config
     for place in ENGINE_FILES.values():
-        descriptor = os.open(os.path.join(bundle, place), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(
+            os.path.join(bundle, place), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+        )
         os.close(descriptor)
     write_json(os.path.join(bundle, "config.json"), changed, 0o644)
     return changed

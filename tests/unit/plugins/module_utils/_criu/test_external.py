@@ -5,7 +5,9 @@ from ansible_collections.podferry.live.plugins.module_utils._criu import externa
 
 
 def options(*masked: object) -> list[str]:
-    return external.options({"linux": {"maskedPaths": list(masked)}}, lambda path: path in ("/proc/acpi", "/sys/firmware"))
+    return external.options(
+        {"linux": {"maskedPaths": list(masked)}}, lambda path: path in ("/proc/acpi", "/sys/firmware")
+    )
 
 
 def test_files_and_folders() -> None:

@@ -202,7 +202,8 @@ ABLE = {"family": "crun", "path": "/usr/bin/crun", "version": [1, 21], "criu": T
 def with_crun(machine: Machine) -> Machine:
     """CRI-O whose default is crun, with runc beside it."""
     config = '[crio.runtime]\ndefault_runtime = "crun"\n' + "".join(
-        f'[crio.runtime.runtimes.{name}]\nruntime_type = "oci"\nruntime_root = "/run/{name}"\n' for name in ("crun", "runc")
+        f'[crio.runtime.runtimes.{name}]\nruntime_type = "oci"\nruntime_root = "/run/{name}"\n'
+        for name in ("crun", "runc")
     )
     machine.commands |= {
         "systemctl show --property=MainPID containerd": Completed(0, "MainPID=0\n", ""),
@@ -252,5 +253,7 @@ def test_a_static_crun_needs_no_library(with_crun: Machine) -> None:
 
 
 def test_what_the_front_stands_before(machine: Machine) -> None:
-    machine.files["/usr/local/libexec/podferry/podferry-runc"] = "#!/bin/sh\nruntime=/usr/bin/crun\nstate=/run/podferry\n"
+    machine.files["/usr/local/libexec/podferry/podferry-runc"] = (
+        "#!/bin/sh\nruntime=/usr/bin/crun\nstate=/run/podferry\n"
+    )
     assert machine.facts()["runtime"]["front"] == "/usr/bin/crun"
