@@ -79,7 +79,14 @@ def mypy(run: Runner) -> None:
     run.all(
         (*mypy, "-p", PLUGINS),
         (*mypy, "-p", "gates", "-p", "e2e.support"),
-        (*mypy, "demo/demo.py", "tests/vm/smoke.py", "tests/vm/whole_seconds.py"),
+        (
+            *mypy,
+            "demo/demo.py",
+            "tests/vm/smoke.py",
+            "tests/vm/whole_seconds.py",
+            "tests/vm/nfs.py",
+            "tests/vm/store_tool.py",
+        ),
         *((*mypy, "-p", package) for package in lab),
     )
 

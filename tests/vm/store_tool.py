@@ -15,7 +15,7 @@ import time
 from ansible_collections.podferry.live.plugins.module_utils._store import manifest as documents
 from ansible_collections.podferry.live.plugins.module_utils._store import node
 
-STORE = {"kind": "path", "path": "/var/lib/podferry/checkpoints"}
+STORE = {"kind": "path", "path": "/var/lib/podferry/nfs"}
 NAMESPACE, POD = "default", "counter"
 
 

@@ -15,7 +15,7 @@ from e2e.support.role import Scenario
 NAME = os.environ.get("PODFERRY_LAB", "molecule")
 LAB = Lab(NAME, port_of(NAME))
 ROLE = Scenario("nfs_client", LAB)
-UNIT = "var-lib-podferry-checkpoints"
+UNIT = "var-lib-podferry-nfs"
 PLACES = ("/etc/systemd/system", "/etc/fstab", "/var/lib/podferry")
 
 

@@ -13,6 +13,8 @@ from . import link, manifest, node
 from .contract import Entry, Spec
 
 Arguments = t.Mapping[str, t.Any]
+_BATCH = 4 << 20
+"""Bytes of manifests in one answer; a session's line may have 16 MiB."""
 
 
 def _spec(arguments: Arguments, name: str = "store") -> Spec:
@@ -32,7 +34,7 @@ def _shown(entry: Entry) -> t.Dict[str, str]:
 
 def _entries(arguments: Arguments) -> t.Any:
     """Batches: one answer of a session has a greatest length."""
-    after, most = _text(arguments, "after"), 4 << 20
+    after = _text(arguments, "after")
     found: t.List[t.Dict[str, str]] = []
     size = 0
     for entry in node.entries(_spec(arguments), _text(arguments, "namespace"), _text(arguments, "pod")):
@@ -40,7 +42,7 @@ def _entries(arguments: Arguments) -> t.Any:
         if key <= after:
             continue
         size += len(entry.data)
-        if found and size > most:
+        if found and size > _BATCH:
             return {"entries": found, "more": True}
         found.append(_shown(entry))
     return {"entries": found, "more": False}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +23,9 @@ from ansible_collections.podferry.live.plugins.module_utils._common.errors impor
     StateConflict,
 )
 from ansible_collections.podferry.live.plugins.module_utils._store import node, pack
+from ansible_collections.podferry.live.plugins.module_utils._store.contract import open_store
 from ansible_collections.podferry.live.plugins.module_utils._store.manifest import Blob, Manifest, canonical
+from ansible_collections.podferry.live.plugins.module_utils._store.spool import Spool
 
 from .conftest import KINDS, LIMIT, RUN, Pod, Shop, emptied, files, load, save
 
@@ -61,6 +64,18 @@ def test_only_what_changed_is_stored_again(shop: Shop, pod: Pod, tmp_path: Path)
     assert [entry.manifest for entry in shop.shelf.entries()] == [made for made, _state in chain]
     for made, state in chain:
         assert load(shop, made, tmp_path / made.id) == files(state)
+
+
+def test_what_is_there_does_not_travel(shop: Shop, pod: Pod) -> None:
+    made = save(shop, pod, pod.dump())
+    store = open_store(json.loads(json.dumps(shop.shelf.for_copying(made))))
+    blob = made.blob("state")
+    with Spool() as spool:
+        store.get(pod.place, blob, spool)
+        assert store.put(pod.place, blob, spool) is False
+        shop.lose(pod.place, blob)
+        if shop.kind != "registry":  # which remembers for a while what was there
+            assert store.put(pod.place, blob, spool) is True
 
 
 def test_what_others_refer_to_stays(shop: Shop, pod: Pod, tmp_path: Path) -> None:
