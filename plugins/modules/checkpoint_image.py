@@ -61,8 +61,8 @@ options:
     default: ""
   push:
     description:
-      - Also copy the image there, with skopeo, for example C(docker://registry.example.com/checkpoints/web:1). Everybody who may pull it can read the memory that
-        is in it.
+      - Also copy the image there, with skopeo, for example C(docker://registry.example.com/checkpoints/web:1). Everybody who may pull it can read the
+        memory that is in it.
     type: str
   authfile:
     description:
@@ -75,8 +75,8 @@ options:
     default: true
   allow_host_access:
     description:
-      - Make an image also of a checkpoint whose metadata asks engines for something of their host (RV(checkpoint_info#module:checkpoint.asks_for)). podman restores
-        a container exactly as it is described, with every mount of the host.
+      - Make an image also of a checkpoint whose metadata asks engines for something of their host
+        (RV(podferry.live.checkpoint_info#module:checkpoint.asks_for)). podman restores a container exactly as it is described, with every mount of the host.
     type: bool
     default: false
   max_bytes:

@@ -35,15 +35,44 @@ options:
     suboptions:
       kind:
         description:
-          - The kind of store.
+          - V(path) is a folder on the task's host, V(registry) an OCI registry that the task's host reaches. Signatures are not looked at.
         type: str
-        choices: [path]
+        choices: [path, registry]
         default: path
       path:
         description:
-          - Folder of the store on the task's host.
+          - The folder of a V(path).
         type: path
-        required: true
+        default: /var/lib/podferry/checkpoints
+      url:
+        description:
+          - URL of a V(registry).
+        type: str
+      repository:
+        description:
+          - Prefix of the repositories in a V(registry).
+        type: str
+        default: podferry
+      username:
+        description:
+          - User at a V(registry).
+        type: str
+        default: ""
+      password:
+        description:
+          - His password.
+        type: str
+        default: ""
+      ca:
+        description:
+          - Certificate authority of a V(registry) as PEM text. The default is what the system trusts.
+        type: str
+        default: ""
+      insecure:
+        description:
+          - Take any certificate, and plain HTTP.
+        type: bool
+        default: false
   namespace:
     description:
       - Namespace of the pod in O(store).
@@ -205,8 +234,14 @@ from ..module_utils._archive.streams import Limits
 from ..module_utils._common.errors import PodferryError
 
 STORE_OPTIONS: dict[str, t.Any] = {
-    "kind": {"type": "str", "choices": ["path"], "default": "path"},
-    "path": {"type": "path", "required": True},
+    "kind": {"type": "str", "choices": ["path", "registry"], "default": "path"},
+    "path": {"type": "path", "default": "/var/lib/podferry/checkpoints"},
+    "url": {"type": "str"},
+    "repository": {"type": "str", "default": "podferry"},
+    "username": {"type": "str", "default": ""},
+    "password": {"type": "str", "default": "", "no_log": True},
+    "ca": {"type": "str", "default": ""},
+    "insecure": {"type": "bool", "default": False},
 }
 
 
@@ -233,7 +268,7 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path"},
             "reference": {"type": "str", "default": ""},
-            "store": {"type": "dict", "options": STORE_OPTIONS},
+            "store": {"type": "dict", "options": STORE_OPTIONS, "required_if": [("kind", "registry", ["url"])]},
             "namespace": {"type": "str"},
             "pod": {"type": "str"},
             "checkpoint": {"type": "str", "default": "latest"},

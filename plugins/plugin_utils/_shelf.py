@@ -72,7 +72,9 @@ def make_detour(given: Mapping[str, Any]) -> Detour:
     shelf = open_shelf(store, _nobody)
 
     def spec(fields: Mapping[str, Any], size: int) -> dict[str, Any]:
-        return shelf.for_saving(Place(str(fields["namespace"]), str(fields["pod"])), str(fields["id"]), size)
+        place, identity = Place(str(fields["namespace"]), str(fields["pod"])), str(fields["id"])
+        shelf.lease(place, identity, identity[-12:])  # else a prune takes it for a leftover
+        return shelf.for_saving(place, identity, size)
 
     def drop(fields: Mapping[str, Any]) -> None:
         if isinstance(shelf, Bucket):  # of all others the nodes themselves take it

@@ -293,6 +293,7 @@ def facts(change: JsonDict | None = None) -> JsonDict:
         "engine": DIGEST,
         "python": [3, 13],
         "zstd": True,
+        "age": True,
         "apparmor_profiles": ["cri-containerd.apparmor.d"],
         "selinux": "disabled",
         "time_namespaces": True,

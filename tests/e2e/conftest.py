@@ -21,6 +21,26 @@ from e2e.support.host import host_state
 from e2e.support.lab import NODES, Lab, port_of
 from e2e.support.plays import Plays
 
+_LEFT_OUT = pytest.StashKey[list[pytest.Item]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With real Kubernetes leave out what only the stand-in can do, and remember it for the end of the output."""
+    if not os.environ.get("PODFERRY_KUBERNETES_BIN_DIR"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("standin")]
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+        config.stash[_LEFT_OUT] = left_out
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Nothing is left out silently."""
+    for item in config.stash.get(_LEFT_OUT, []):
+        mark = item.get_closest_marker("standin")
+        terminalreporter.write_line(f"not with real Kubernetes: {item.nodeid}: {mark.args[0] if mark else ''}")
+
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:

@@ -150,7 +150,7 @@ def test_the_runtime_is_restarted_while_the_handler_waits(
     with held(lab, "node-a", "source:phase:freeze") as hold:
         play = plays.start_migrate(source, "node-b", name="new")
         hold.wait()
-        lab.ssh("node-b", "systemctl restart containerd")
+        lab.ssh("node-b", f"systemctl restart {lab.engine('node-b')}")
         hold.release()
         play.finish()
     until("one copy counts", lambda: the_one(cluster, source), 60)

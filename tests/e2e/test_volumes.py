@@ -183,6 +183,7 @@ for number in range(1 << 40):
 """
 
 
+@pytest.mark.standin("a volume that both nodes mount needs an NFS client in the kernel; the stand-in binds a folder")
 @pytest.mark.parametrize("mode", ["ReadWriteMany", "ReadWriteOnce"])
 def test_claims(lab: Lab, cluster: Cluster, plays: Plays, traces: Traces, mode: str) -> None:
     """A file on a volume that both nodes mount is written on without a gap; what one node mounts alone is refused."""

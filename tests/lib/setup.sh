@@ -37,6 +37,16 @@ podferry_lab_packages() {
     podferry_packages debootstrap iproute2 netcat-openbsd openssh-client openssl procps util-linux
 }
 
+# What the unit tests of stores run: a real registry, and the tools that nodes have. Debian's package starts a registry at once where
+# there is systemd; the tests start their own, so that one is stopped again.
+podferry_store_packages() {
+    registry=$(command -v docker-registry || true)
+    podferry_packages age docker-registry openssl zstd
+    if [ -z "$registry" ] && [ -d /run/systemd/system ]; then
+        systemctl disable --quiet --now docker-registry.service || true
+    fi
+}
+
 # podferry_venv REQUIREMENTS: prints the path of a virtual environment with them, made on first use. Its name is the digest of
 # the requirements and the interpreter, so a changed list gets a new one; a half-made one has no `.complete` and is made again.
 podferry_venv() {

@@ -188,7 +188,7 @@ class Bucket:
         """Take these checkpoints away; returns the bytes freed. Raises StateConflict for one in use."""
         for identity in ids:
             self._withdraw(place, names.valid_id(identity))
-        return self._sweep(place) if ids else 0
+        return self._sweep(place)
 
     def _withdraw(self, place: Place, identity: str) -> None:
         """The manifest goes first, then leases are looked at again: who takes one looks for the manifest afterwards."""
@@ -213,7 +213,12 @@ class Bucket:
                 "Wait until that run has ended; what was left behind by a crash ends by itself after 6 hours.",
             )
 
-    def _sweep(self, place: Place) -> int:
+    def sweep(self, namespace: str = "", pod: str = "", *, dry: bool = False) -> int:
+        """Take away what no checkpoint needs and nobody is writing; returns its bytes. ``dry``: only say how many."""
+        objects, _now = self._list(namespace, pod)
+        return sum(self._sweep(place, dry=dry) for place in sorted({place for place, _key in objects}))
+
+    def _sweep(self, place: Place, *, dry: bool = False) -> int:
         objects, now = self._list(*place)
         grouped = _by_checkpoint(objects)
         kept = set()
@@ -236,7 +241,8 @@ class Bucket:
                     for name, entry in there.items()
                     if f"{identity}/{name}" not in kept
                 }
-        self._delete(place, list(gone))
+        if not dry:
+            self._delete(place, list(gone))
         return sum(gone.values())
 
     def leases(self, namespace: str = "", pod: str = "") -> list[Lease]:

@@ -48,6 +48,7 @@ class Shelf(Protocol):
         """After it."""
 
     def remove(self, place: Place, ids: Sequence[str]) -> int: ...
+    def sweep(self, namespace: str = "", pod: str = "", *, dry: bool = False) -> int: ...
 
 
 class NodeShelf:
@@ -98,6 +99,9 @@ class NodeShelf:
     def remove(self, place: Place, ids: Sequence[str]) -> int:
         answer = self._ask("store_remove", store=self._spec, namespace=place.namespace, pod=place.pod, ids=list(ids))
         return int(answer["freed"])
+
+    def sweep(self, namespace: str = "", pod: str = "", *, dry: bool = False) -> int:
+        return int(self._ask("store_sweep", store=self._spec, namespace=namespace, pod=pod, dry=dry)["freed"])
 
 
 def _entry(item: Mapping[str, Any]) -> Entry:

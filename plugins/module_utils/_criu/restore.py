@@ -34,6 +34,15 @@ def is_crun(runtime: str) -> bool:
     return os.path.basename(runtime).startswith("crun")
 
 
+def cgroup_options(runtime: str, unified: bool) -> list[str]:
+    """CRIU's configuration for crun, which names one new root for the cgroups of all hierarchies.
+
+    With v1 a dump also knows the v2 hierarchy that may lie beside, where the container has no cgroup of its own: all of that
+    hierarchy would be made again below the container's path. There the root stays the root.
+    """
+    return ["cgroup-root :/"] if is_crun(runtime) and not unified else []
+
+
 class CreateCall(t.NamedTuple):
     """A parsed call of ``create``."""
 

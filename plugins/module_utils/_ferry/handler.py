@@ -23,9 +23,10 @@ from .._common.files import read_json, write_json
 from .._criu import external, unix
 from .._criu.environment import environment, restore_options
 from .._criu.hold import FRONT
-from .._criu.restore import CreateCall, parse_create, restore_argv, value_of
+from .._criu.restore import CreateCall, cgroup_options, parse_create, restore_argv, value_of
 from .._runtime import finished, oci
 from .._runtime.aside import take_descriptor
+from .._runtime.cgroup import is_unified
 from . import hooks, logs, paths
 from .arrival import has_arrived
 from .control import Client
@@ -114,8 +115,7 @@ def _decide(runtime: str, words: t.Sequence[str]) -> Restore | None:
     if Record(run.directory).state() not in ("armed", "going"):
         raise StateConflict("the arrival was given up while its container was created")
     argv = restore_argv(runtime, call, answer["images"], answer["work"], config)
-    options = [*restore_options(paths.ACTION), *external.options(config), *unix.inherited(_inherit(answer))]
-    env = environment(answer["work"], options)
+    env = environment(answer["work"], [*restore_lines(runtime, config), *unix.inherited(_inherit(answer))])
     if answer.get("hold"):
         env = {**env, "PATH": f"{FRONT}:{env['PATH']}", "PODFERRY_HOLD": str(answer["hold"])}
     return Restore(argv, {**os.environ, **env}, owner.container)
@@ -132,6 +132,11 @@ def _inherit(answer: t.Mapping[str, t.Any]) -> dict[int, int]:
         found[int(inode)] = fcntl.fcntl(taken, fcntl.F_DUPFD, _FIRST_INHERITED)
         os.close(taken)
     return found
+
+
+def restore_lines(runtime: str, config: t.Mapping[str, t.Any]) -> list[str]:
+    """CRIU's configuration for the restore of a container of this configuration under this runtime."""
+    return [*restore_options(paths.ACTION), *external.options(config), *cgroup_options(runtime, is_unified())]
 
 
 def _bind(run: paths.RunPaths, owner: oci.Identity, identifier: str) -> None:

@@ -120,18 +120,17 @@ def _parse(entry: t.Any) -> _Held:
     words = path.split("/")
     if not all(_is_name(word) for word in words):
         raise InvalidInput(f"the source sent an open file of the name {path!r}")
-    numbers = []
+    numbers: dict[str, int] = {}
     for name, most in (("mode", 0o7777), ("uid", _MOST_ID), ("gid", _MOST_ID), ("mtime_ns", 1 << 62)):
         number = entry.get(name)
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= most:
             raise InvalidInput(f"the source sent an open file whose {name} is none")
-        numbers.append(number)
+        numbers[name] = number
     try:
         contents = base64.b64decode(data, validate=True)
     except ValueError as error:
         raise InvalidInput("the source sent an open file whose contents cannot be read") from error
-    mode, uid, gid, mtime_ns = numbers
-    return _Held(mount, words, mode, uid, gid, mtime_ns, contents)
+    return _Held(mount, words, data=contents, **numbers)
 
 
 def _is_name(word: str) -> bool:

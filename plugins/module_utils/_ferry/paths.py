@@ -71,10 +71,13 @@ class RunPaths:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Remove what runs left on the disk that this node does not know any more: it was restarted."""
+        """Remove what runs left on the disk that this node does not know any more: it was restarted.
+
+        Nothing else that lies there is touched: a store of checkpoints does.
+        """
         folder = os.path.dirname(self.staging)
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
-            if not os.path.isdir(os.path.join(self.state, "runs", name)):
+            if _RUN.fullmatch(name) and not os.path.isdir(os.path.join(self.state, "runs", name)):
                 shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
 
     def remove_staging(self) -> None:

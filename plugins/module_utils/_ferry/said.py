@@ -40,11 +40,15 @@ def destinations(hello: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
     containers = hello.get("containers")
     found: dict[str, list[str]] = {}
     for item in containers if isinstance(containers, list) else [None]:
-        mounts = item.get("destinations") if isinstance(item, dict) else None
-        if not isinstance(mounts, list) or not all(isinstance(mount, str) for mount in mounts):
+        known = item if isinstance(item, dict) else {}
+        name, mounts = known.get("name"), known.get("destinations")
+        if (
+            not isinstance(name, str)
+            or not isinstance(mounts, list)
+            or not all(isinstance(each, str) for each in mounts)
+        ):
             raise InvalidInput("the source does not say what is mounted into its containers")
-        name = item.get("name") if isinstance(item, dict) else None
-        found[name if isinstance(name, str) else ""] = mounts
+        found[name] = mounts
     return found
 
 

@@ -118,6 +118,7 @@ def put(request: t.Mapping[str, t.Any]) -> Message:
     fields = dict(request["fields"])
     store = open_store(request["store"])
     place = Place(str(fields["namespace"]), str(fields["pod"]))
+    store.lease(place, str(fields["id"]), str(fields["id"])[-12:])  # else a prune takes it for a leftover
 
     def out(blob: Blob, spool: Spool) -> None:
         store.put(place, blob, spool)

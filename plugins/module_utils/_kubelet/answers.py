@@ -44,6 +44,12 @@ _NEVER_SENT = re.compile(r"\bdial (tcp|unix)\b|connection refused|no route to ho
 _UNVERIFIED = re.compile(r"x509:|tls: failed to verify|certificate signed by unknown authority")
 _WRAPPED = re.compile(r"checkpointing of \S+ failed \((.*)\)\s*", re.S)
 _GRPC = re.compile(r"rpc error: code = (\w+) desc = (.*)", re.S)
+_NO_CRIU = (
+    "criu binary not found",  # containerd
+    "requires at least criu",
+    "check for criu failed",  # CRI-O
+    "failed to check for criu version",
+)
 LEAVE = "The container runs on as if nothing had been asked."
 
 
@@ -204,7 +210,7 @@ def _by_runtime(code: str, words: str, request: Request) -> PodferryError:
             "Install criu in the PATH of the runtime's service and switch it on: containerd `enable_criu = true`, CRI-O "
             "`enable_criu_support = true` or from 1.37 on `container_level_enabled`; then restart the runtime.",
         )
-    if "criu binary not found" in low or "requires at least criu" in low or "too old" in low:
+    if any(one in low for one in _NO_CRIU):
         return CriuUnusable(
             f"the container runtime finds no usable CRIU (500): {words}",
             "Install criu 4.1.1 or later in the PATH of the runtime's service: playbooks/bootstrap.yml does.",

@@ -25,6 +25,7 @@ _REPEATABLE = frozenset(
         "store_leases",
         "store_publish",
         "store_remove",
+        "store_sweep",
         "record",
         "kill",
         "surrender",

@@ -201,6 +201,8 @@ def plan(situation: Situation, present: bool, program: str, annotations: t.Seque
         body = render_handler(plugin, situation.config.default, program, annotations)
         if list(situation.version[:2]) < MERGES_IMPORTS and not names_handlers(bare, plugin):
             body = render_defaults(plugin, situation.config) + body
+        if _folder_of_main_is_ours(situation, main):
+            body = f"{NEW_FOLDER}\n{body}"
         after = with_block(main, body, schema)
     changes.append(FileChange(situation.config_path, main, after))
     return changes
@@ -217,6 +219,14 @@ def folder_is_ours(situation: Situation, path: str) -> bool:
     folder = os.path.dirname(path)
     ours = [situation.read(os.path.join(folder, name)) or b"" for name in (DROP_IN, CHECKPOINT_DROP_IN)]
     return any(NEW_FOLDER.encode() in content for content in ours) or not situation.folder_exists(folder)
+
+
+def _folder_of_main_is_ours(situation: Situation, main: bytes | None) -> bool:
+    """Whether the folder of the main file came, or comes, with that file."""
+    if main is None:
+        return not situation.folder_exists(os.path.dirname(situation.config_path))
+    block = _BLOCK.search(main)
+    return block is not None and f"\n{NEW_FOLDER}\n".encode() in block.group()
 
 
 def made_folder(change: FileChange) -> bool:

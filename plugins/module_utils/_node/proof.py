@@ -27,7 +27,7 @@ from .._criu import dump, external, restore
 from .._criu.environment import environment, restore_options
 from .._criu.log import explain
 from .._runtime import oci
-from .._runtime.cgroup import ROOT, Cgroup
+from .._runtime.cgroup import ROOT, Cgroup, is_unified
 from .._runtime.container import Container
 
 FEATURES = ("mem_dirty_track", "uffd", "timens", "pidfd_store", "network_lock_nftables", "pagemap_scan")
@@ -240,7 +240,8 @@ class Proof:
             log="",
         )
         work = os.path.join(self._folder, "work")
-        options = environment(work, [*restore_options(self._tools.action), *external.options(config)])
+        lines = [*restore_options(self._tools.action), *external.options(config)]
+        options = environment(work, [*lines, *restore.cgroup_options(self._tools.runtime, is_unified())])
         began = time.monotonic()
         try:
             self._execute(restore.restore_argv(self._tools.runtime, call, images, work, config), options)

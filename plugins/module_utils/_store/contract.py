@@ -77,6 +77,9 @@ class Store(t.Protocol):
         :raises StateConflict: one is in use; it and those after it are still there.
         """
 
+    def sweep(self, namespace: str = "", pod: str = "", *, dry: bool = False) -> int:
+        """Take away what no checkpoint needs and nobody is writing; returns its bytes. ``dry``: only say how many."""
+
     def discard(self, place: Place, identity: str, holder: str) -> None:
         """Take away what was stored of a checkpoint that will not be published."""
 

@@ -92,6 +92,9 @@ class LinkedStore:
     def remove(self, place: Place, ids: t.Sequence[str]) -> int:
         raise _only_copy()
 
+    def sweep(self, namespace: str = "", pod: str = "", *, dry: bool = False) -> int:
+        raise _only_copy()
+
     def leases(self, namespace: str = "", pod: str = "") -> t.List[Lease]:
         raise _only_copy()
 

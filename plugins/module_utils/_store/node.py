@@ -181,6 +181,12 @@ def remove(spec: Spec, namespace: str, pod: str, ids: t.Sequence[str]) -> int:
 
 
 @_told
+def sweep(spec: Spec, namespace: str = "", pod: str = "", *, dry: bool = False) -> int:
+    """Take away what no checkpoint needs and nobody is writing; returns its bytes."""
+    return open_store(spec).sweep(namespace, pod, dry=dry)
+
+
+@_told
 def copy(
     source: Spec, target: Spec, made: Manifest, signature: str, *, run: str = "", pulse: Pulse = no_pulse
 ) -> t.Dict[str, int]:

@@ -13,6 +13,8 @@ from . import link, manifest, node
 from .contract import Entry, Spec
 
 Arguments = t.Mapping[str, t.Any]
+_BATCH = 4 << 20
+"""Bytes of manifests in one answer; a session's line may have 16 MiB."""
 
 
 def _spec(arguments: Arguments, name: str = "store") -> Spec:
@@ -32,7 +34,7 @@ def _shown(entry: Entry) -> t.Dict[str, str]:
 
 def _entries(arguments: Arguments) -> t.Any:
     """Batches: one answer of a session has a greatest length."""
-    after, most = _text(arguments, "after"), 4 << 20
+    after = _text(arguments, "after")
     found: t.List[t.Dict[str, str]] = []
     size = 0
     for entry in node.entries(_spec(arguments), _text(arguments, "namespace"), _text(arguments, "pod")):
@@ -40,7 +42,7 @@ def _entries(arguments: Arguments) -> t.Any:
         if key <= after:
             continue
         size += len(entry.data)
-        if found and size > most:
+        if found and size > _BATCH:
             return {"entries": found, "more": True}
         found.append(_shown(entry))
     return {"entries": found, "more": False}
@@ -61,6 +63,13 @@ def _remove(arguments: Arguments) -> t.Any:
     return {"freed": node.remove(_spec(arguments), _text(arguments, "namespace"), _text(arguments, "pod"), ids)}
 
 
+def _sweep(arguments: Arguments) -> t.Any:
+    dry = arguments.get("dry") is True
+    return {
+        "freed": node.sweep(_spec(arguments), _text(arguments, "namespace"), _text(arguments, "pod"), dry=dry),
+    }
+
+
 def _copy(arguments: Arguments) -> t.Any:
     made = manifest.parse(_text(arguments, "manifest").encode())
     return node.copy(
@@ -77,6 +86,7 @@ OPERATIONS: t.Dict[str, t.Callable[[Arguments], t.Any]] = {
     "store_leases": _leases,
     "store_publish": _publish,
     "store_remove": _remove,
+    "store_sweep": _sweep,
     "store_copy": _copy,
     "store_listen": link.listen,
 }

@@ -133,12 +133,9 @@ class PathStore:
         return Entry(manifest, signature, data)
 
     def remove(self, place: Place, ids: t.Sequence[str]) -> int:
-        freed = 0
         for identity in ids:
             self._withdraw(place, identity)
-        if ids:
-            freed = self._sweep(place)
-        return freed
+        return self._sweep(place)
 
     def _withdraw(self, place: Place, identity: str) -> None:
         """Take the manifest away, unless somebody uses the checkpoint."""
@@ -168,7 +165,11 @@ class PathStore:
                 "Wait until that run has ended; what was left behind by a crash ends by itself after 15 minutes.",
             )
 
-    def _sweep(self, place: Place) -> int:
+    def sweep(self, namespace: str = "", pod: str = "", *, dry: bool = False) -> int:
+        places = dict.fromkeys(place for place, _identity in self._all(namespace, pod))
+        return sum(self._sweep(place, dry=dry) for place in places)
+
+    def _sweep(self, place: Place, *, dry: bool = False) -> int:
         """Remove blobs without a manifest that refers to them, where nobody is writing."""
         kept = {blob.key for manifest in self._manifests(place) for blob in manifest.blobs}
         freed = 0
@@ -180,8 +181,11 @@ class PathStore:
                     if f"{identity}/{name}" not in kept and not _LEASE.fullmatch(name):
                         with contextlib.suppress(FileNotFoundError, NotFound):
                             size = _size(folder, name)
-                            os.unlink(name, dir_fd=folder)
+                            if not dry:
+                                os.unlink(name, dir_fd=folder)
                             freed += size
+                if dry:
+                    continue
                 faults.point("store:remove:swept")
                 self._drop(place, identity, folder)
         return freed
@@ -324,8 +328,9 @@ class PathStore:
                     below = os.open(step, _FOLDER, dir_fd=current)
                 except FileNotFoundError as error:
                     raise NotFound(f"the store at {self._root} has no {'/'.join(path)}") from error
-                except NotADirectoryError as error:
-                    raise InvalidInput(f"{'/'.join(path)} in the store at {self._root} is no folder") from error
+                except NotADirectoryError as error:  # also a link
+                    wrong = InvalidInput if create else NotFound
+                    raise wrong(f"{'/'.join(path)} in the store at {self._root} is no folder") from error
                 os.close(current)
                 current = below
             yield current

@@ -113,6 +113,9 @@ class BucketStore:
     def remove(self, place: Place, ids: t.Sequence[str]) -> int:
         raise _controller("removes from")
 
+    def sweep(self, namespace: str = "", pod: str = "", *, dry: bool = False) -> int:
+        raise _controller("cleans")
+
     def leases(self, namespace: str = "", pod: str = "") -> t.List[Lease]:
         raise _controller("knows who uses")
 

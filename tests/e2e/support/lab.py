@@ -88,6 +88,12 @@ class Lab:
         """The unit of the API server on the control host."""
         return "lab-kube-apiserver" if os.environ.get("PODFERRY_KUBERNETES_BIN_DIR") else "podferry-standin-api"
 
+    @staticmethod
+    def engine(node: str) -> str:
+        """The unit of the container engine on a node."""
+        on_crio = os.environ.get("PODFERRY_CRIO_NODES", "").split() or list(NODES)
+        return "crio" if os.environ.get("PODFERRY_CRIO_BIN_DIR") and node in on_crio else "containerd"
+
     def down(self) -> PlayResult:
         """Remove every trace of it but the package caches."""
         return self.plays.run("lab", lab_state="down").ok()

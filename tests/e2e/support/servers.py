@@ -88,7 +88,8 @@ def init_of(lab: Lab, node: str) -> int:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if os.readlink(entry / "ns/net") == inside:
+                init = (entry / "comm").read_text().strip() == "systemd"  # others come and go
+                if init and os.readlink(entry / "ns/net") == inside:
                     return int(entry.name)
     raise AssertionError(f"no process of {node} is seen from here")
 

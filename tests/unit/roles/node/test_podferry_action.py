@@ -148,7 +148,7 @@ def test_what_cannot_be_moved_out_is_killed(tmp_path: pathlib.Path) -> None:
 
 
 def test_cruns_own_process_is_taken_out_and_keeps_going(stage: Stage) -> None:
-    """crun waits for it, and below a frozen cgroup it would never end."""
+    """crun waits for its end, and below a frozen cgroup it would never end."""
     helper = subprocess.Popen(["sleep", "60"])
     try:
         proxy = stage.group / ".proxy-crun"
@@ -168,6 +168,7 @@ def test_cruns_own_process_is_taken_out_and_keeps_going(stage: Stage) -> None:
                 time.sleep(0.01)
             else:
                 raise AssertionError("it stays frozen")
+            assert helper.wait(5) == -9
     finally:
         helper.kill()
         helper.wait()

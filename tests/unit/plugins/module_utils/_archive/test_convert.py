@@ -28,6 +28,7 @@ from ansible_collections.podferry.live.plugins.module_utils._criu import tcp
 from ansible_collections.podferry.live.plugins.module_utils._ferry import transfer, tree
 from doubles import archives
 from doubles.archives import LOOPBACK, connection, criu_images, entry, tar
+from doubles.examples import examples
 
 LIMIT = 1 << 22
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="trees are unpacked by root")
@@ -235,7 +236,7 @@ def test_hostile_deletions(tmp_path: Path, listed: bytes) -> None:
         state(tmp_path, {**archives.contents(), "deleted.files": listed})
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_changes(tmp_path: Path, data: st.DataObject) -> None:
     packed = bytearray(

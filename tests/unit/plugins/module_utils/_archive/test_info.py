@@ -18,6 +18,7 @@ from ansible_collections.podferry.live.plugins.module_utils._common.errors impor
 from ansible_collections.podferry.live.plugins.module_utils._store import node
 from ansible_collections.podferry.live.plugins.module_utils._store.manifest import canonical
 from doubles import archives
+from doubles.examples import examples
 
 
 def inspect(folder: Path, data: bytes, values: bool = False) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def test_lists_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         inspect(tmp_path, archives.archive({**archives.contents(), "checkpoint/files.img": bytes(2000)}))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.booleans())
 def test_any_file_may_be_damaged(tmp_path: Path, data: st.DataObject, values: bool) -> None:
     files = archives.contents()

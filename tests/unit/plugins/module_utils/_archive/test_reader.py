@@ -25,6 +25,7 @@ from ansible_collections.podferry.live.plugins.module_utils._archive.reader impo
 from ansible_collections.podferry.live.plugins.module_utils._archive.streams import DEFAULT, Limits
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput
 from doubles import archives
+from doubles.examples import examples
 
 
 def read(path: Path, limits: Limits = DEFAULT, reference: str = "") -> dict[str, bytes]:
@@ -219,7 +220,7 @@ def test_a_layout_whose_blob_is_a_link(tmp_path: Path) -> None:
         read(layout)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_damage_is_an_error_of_ours_or_none(tmp_path: Path, data: st.DataObject) -> None:
     if data.draw(st.booleans()):
@@ -248,7 +249,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(json_values, json_values)
 def test_any_description_of_an_image(tmp_path: Path, index: Any, manifest: Any) -> None:
     raw = json.dumps(manifest).encode()

@@ -29,6 +29,7 @@ from ansible_collections.podferry.live.plugins.module_utils._archive.streams imp
 )
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import CommandFailed, InvalidInput
 from doubles import archives
+from doubles.examples import examples
 
 PACKERS = {"none": bytes, "gzip": gzip.compress, "zstd": archives.zstd}
 
@@ -78,7 +79,7 @@ def test_damage_is_told(kind: str) -> None:
         everything(bytes(changed))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.sampled_from(["gzip", "zstd"]), st.binary(max_size=3000), st.data())
 def test_damage_is_told_or_harmless(kind: str, data: bytes, draw: st.DataObject) -> None:
     packed = bytearray(PACKERS[kind](data))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import DumpFailed, InvalidInput
 from ansible_collections.podferry.live.plugins.module_utils._criu import image, ipc, tcp
+from doubles.examples import examples
 
 HEADER = b"\x19\x43\x56\x54\x03\x30\x30\x56"
 
@@ -124,7 +125,7 @@ def test_a_segment_of_two_containers(tmp_path: pathlib.Path) -> None:
         ipc.divide(dumps(tmp_path, 2), [{5, 6}, {6}])
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.dictionaries(st.integers(1, 20), st.integers(0, 1 << 64) | st.binary(max_size=40), max_size=6), max_size=3

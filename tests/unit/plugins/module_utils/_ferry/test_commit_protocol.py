@@ -407,8 +407,9 @@ class World:
 
     def _kill_target(self) -> None:
         group = self.groups["target"]
-        if (
-            group.is_frozen and self.actors["target"].at != "target:thaw:before"
+        if group.is_frozen and self.actors["target"].at not in (
+            "target:thaw:before",
+            "target:thaw:one",
         ):  # between look and thaw nobody can know
             group.alive = False
 

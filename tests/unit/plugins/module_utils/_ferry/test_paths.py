@@ -84,6 +84,17 @@ def test_a_run_has_a_folder_of_roots_own(tmp_path: pathlib.Path, run: str) -> No
         place.create()
 
 
+def test_a_new_run_removes_what_forgotten_runs_left_and_nothing_else(tmp_path: pathlib.Path) -> None:
+    place = paths.RunPaths(RUN, str(tmp_path / "state"))
+    staging = pathlib.Path(place.staging).parent
+    for name in ("ffffffffffff", "eeeeeeeeeeee.undo", "checkpoints", "something-else"):
+        (staging / name).mkdir(parents=True)
+        (staging / name / "file").touch()
+    place.create()
+    assert sorted(entry.name for entry in staging.iterdir()) == ["checkpoints", "something-else"]
+    assert (staging / "checkpoints/file").exists()
+
+
 def test_units_are_named_by_run_and_role() -> None:
     assert paths.unit_name(RUN, "source") == f"podferry-{RUN}-source.service"
     with pytest.raises(InvalidInput):

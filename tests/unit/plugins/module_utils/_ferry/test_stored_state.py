@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput, PodferryError
 from ansible_collections.podferry.live.plugins.module_utils._ferry import stored
 from ansible_collections.podferry.live.plugins.module_utils._ferry.paths import RunPaths
+from doubles.examples import examples
 
 GOOD: dict[str, Any] = {
     "containers": ["app"],
@@ -74,7 +75,7 @@ def test_a_description_cannot_change_the_request(place: RunPaths) -> None:
     ) and "images" not in made
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(sorted(GOOD)), anything))
 def test_any_description(place: RunPaths, changed: dict[str, Any]) -> None:
     try:

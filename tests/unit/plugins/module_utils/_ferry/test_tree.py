@@ -25,6 +25,7 @@ from ansible_collections.podferry.live.plugins.module_utils._common.errors impor
     RestoreFailed,
 )
 from ansible_collections.podferry.live.plugins.module_utils._ferry import tree
+from doubles.examples import examples
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trees are unpacked by root")
 
@@ -195,7 +196,7 @@ _NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     files=st.dictionaries(
         st.lists(_NAMES, min_size=1, max_size=3).map(tuple),
@@ -399,7 +400,7 @@ members = st.lists(
 )
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(members, st.none() | st.tuples(st.integers(0, 10_000), st.integers(0, 255)))
 def test_any_archive_stays_in_its_tree(
     tmp_path: pathlib.Path,

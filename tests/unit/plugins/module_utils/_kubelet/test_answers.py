@@ -44,6 +44,7 @@ KUBELETS: list[tuple[Answer, str]] = [
     (failed("criu support is disabled by configuration"), "disabled"),
     (failed("checkpoint/restore support not available"), "disabled"),
     (failed('CRIU binary not found or too old (<31600). Failed to checkpoint container "0": exec: "criu"'), "criu_unusable"),
+    (failed("failed to checkpoint container 70: check for CRIU failed to check for criu version: exec: \"criu\""), "criu_unusable"),
     (failed("criu binary not found in shim path or system PATH"), "criu_unusable"),
     (failed("checkpoint/restore requires at least CRIU 31600, current version is 31500"), "criu_unusable"),
     (failed("context deadline exceeded", "DeadlineExceeded"), "deadline"),

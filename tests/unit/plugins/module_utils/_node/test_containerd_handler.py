@@ -166,6 +166,17 @@ def test_containerd_2_gets_a_file_where_it_imports_a_folder() -> None:
     assert handler.made_folder(gone)
 
 
+@pytest.mark.parametrize("others", [{}, {"/etc/containerd/certs": b""}])
+def test_a_main_file_of_ours_goes_with_its_folder(others: dict[str, bytes]) -> None:
+    added = run(situation(version=[1, 7, 24], files=others), True)[MAIN].after
+    assert added is not None and handler.NEW_FILE.encode() in added
+    again = situation(version=[1, 7, 24], files={**others, MAIN: added})
+    assert not run(again, True)[MAIN].needed
+    gone = run(again, False)[MAIN]
+    assert gone.after is None
+    assert handler.made_folder(gone) is not bool(others), "only a folder that came with it"
+
+
 def test_a_folder_that_was_there_stays() -> None:
     files = {MAIN: b"version = 3\n", "/etc/containerd/conf.d/10-other.toml": b""}
     before = situation(version=[2, 1, 9], files=files, imports=["conf.d/*.toml"])

@@ -241,6 +241,7 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("runtime_class_missing", snapshot(runtime_class={**objects.runtime_class(), "overhead": {"podFixed": {}}}), OPTIONS),
     ("criu_old", source({"criu": {"version": [4, 1, 0]}}), OPTIONS),
     ("criu_old", target({"criu": {"check_ok": False}}), OPTIONS),
+    ("no_age", target({"age": False}), replace(OPTIONS, through=True)),
     ("runc_old", target({"runtime": {"oci": {"version": [1, 1, 15]}}}), OPTIONS),
     ("cgroup_version", target({"cgroup": "v1"}), OPTIONS),
     ("architecture", target({"arch": "aarch64"}), OPTIONS),

@@ -107,7 +107,7 @@ def test_a_debian_13_node(machine: Machine) -> None:
 def test_the_keys_of_the_contract(machine: Machine) -> None:
     assert set(machine.facts()) == {
         "hostname", "arch", "kernel", "cpu_model", "cpu_flags", "mem_available", "disk_available", "cgroup", "criu", "runtime", "engine",
-        "python", "zstd", "apparmor_profiles", "selinux", "time_namespaces", "kubelet", "clock",
+        "python", "zstd", "age", "apparmor_profiles", "selinux", "time_namespaces", "kubelet", "clock",
     }  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def test_a_containerd_that_prints_nothing_without_a_file(machine: Machine) -> No
     machine.commands["/usr/bin/containerd config default"] = Completed(0, DUMP, "")
     found = machine.facts()["runtime"]
     assert found["error"] is None
-    assert found["runc"]["path"] == "/usr/sbin/runc"
+    assert found["oci"]["path"] == "/usr/sbin/runc"
 
 
 def test_a_service_that_takes_its_containers_with_it(machine: Machine) -> None:

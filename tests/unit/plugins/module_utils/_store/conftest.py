@@ -204,7 +204,7 @@ class Pod:
 
     def __post_init__(self) -> None:
         self._rng = random.Random(os.urandom(8))  # a registry keeps equal blobs once, also those of other tests
-        self.memory = bytearray(self._rng.randbytes(3 << 20)) + bytes(1 << 20)
+        self.memory = bytearray(self._rng.randbytes(3 << 19)) + bytes(1 << 19)
         self._count = 0
 
     @property
@@ -217,14 +217,14 @@ class Pod:
         state = self.folder / f"state-{self._count}"
         (state / "web/criu").mkdir(parents=True)
         (state / "pod.volumes").mkdir()
-        at = self._rng.randrange(700) * 4096
+        at = self._rng.randrange(350) * 4096
         self.memory[at : at + 4096] = self._rng.randbytes(4096)
         (state / "web/criu/pages-1.img").write_bytes(self.memory)
         (state / "web/criu/core-1.img").write_bytes(self._rng.randbytes(700))
         (state / "web/criu/inventory.img").write_bytes(b"")
         (state / "web/rootfs.tar").write_bytes(b"a few files" * 1000)
         (state / "web/log").write_bytes(f"tick {self._count}\n".encode())
-        (state / "pod.volumes/cache.tar").write_bytes(bytes((2 << 20) + 17))
+        (state / "pod.volumes/cache.tar").write_bytes(bytes((1 << 20) + 17))
         (state / "pod.json").write_text(json.dumps({"spec": {"env": "the password is swordfish"}}))
         (state / "state.json").write_text("{}")
         return state

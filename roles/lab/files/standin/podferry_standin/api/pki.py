@@ -204,7 +204,12 @@ def main() -> None:
     options = parser.parse_args()
     nodes = dict(item.split("=", 1) for item in options.node)
     changed = make(options.directory, options.address, nodes)
-    changed = write_configurations(options.directory, options.api, nodes, dict(item.split("=", 1) for item in options.runtime)) or changed
+    changed = (
+        write_configurations(
+            options.directory, options.api, nodes, dict(item.split("=", 1) for item in options.runtime)
+        )
+        or changed
+    )
     changed = write_kubeconfig(options.kubeconfig, options.directory, options.server) or changed
     print("changed" if changed else "ok")
 
