@@ -12,6 +12,7 @@ from testinfra.host import Host
 from e2e.support.lab import NODES, Lab, port_of
 from e2e.support.role import Scenario
 
+pytestmark = pytest.mark.timeout(900)
 NAME = os.environ.get("PODFERRY_LAB", "molecule")
 LAB = Lab(NAME, port_of(NAME))
 ROLE = Scenario("nfs_client", LAB)
