@@ -277,7 +277,7 @@ def test_a_checkpoint_of_a_node_s_own_store_is_brought_over_and_pruned(
     (copy,) = restored(cluster)
     until("it goes on", lambda: len(ticks.parse(cluster.logs(copy))) > 30, 20)
     ticks.assert_unbroken(cluster.logs(copy))
-    kept = "find /var/lib/podferry/checkpoints -name manifest.json | wc -l"
+    kept = f"find /var/lib/podferry/checkpoints/default/{source} -name manifest.json | wc -l"
     assert plays.run("prune", "--check", count=1, incremental=False).ok().changed > 0
     assert lab.ssh("node-a", kept).stdout.strip() == "3"
     plays.run("prune", count=1).ok()
