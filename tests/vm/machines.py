@@ -126,7 +126,7 @@ class Machine:
                 start_new_session=True,
             )
 
-    def wait(self, limit: float = 600) -> float:
+    def wait(self, limit: float = 1500) -> float:
         """Wait until SSH answers; the seconds it took."""
         began = time.monotonic()
         while time.monotonic() - began < limit:

@@ -142,7 +142,7 @@ class Trial:
             machine.start()
         for machine in (self.a, self.b):
             machine.wait()
-            machine.run("systemctl is-system-running --wait", check=False)
+            machine.run("systemctl is-system-running --wait", check=False, timeout=1500)
             assert machine.run("stat -fc %T /sys/fs/cgroup").stdout.strip() == "cgroup2fs"
         print(f"Linux {self.a.run('uname -r').stdout.strip()}, cgroup v2", flush=True)
         until("node-a reaches node-b", lambda: self.a.run(f"ip route get {B}", check=False).returncode == 0, 60)
