@@ -22,9 +22,7 @@ from .vault import Vault
 
 Obj = Mapping[str, Any]
 
-_EXPANDS = 4
-"""How much larger than an archive its content may be, zstd or not."""
-_LEAST_BYTES = 256 * 1024 * 1024
+_MARGIN_BYTES = 64 * 1024 * 1024
 _SLOWEST_BYTES_S = 2 * 1024 * 1024
 
 
@@ -45,12 +43,13 @@ def adopt(
     """Store it. Returns its manifest, and what the archive tells. The archive stays where it is. Raises PodferryError."""
     pod = archive.pod
     namespace, name = str(predicates.metadata(pod).get("namespace")), predicates.name_of(pod)
-    need = max(archive.size * _EXPANDS, _LEAST_BYTES)
     node = peer.call("facts")
+    weighed = peer.call("archive_weigh", timeout_s=60.0 + archive.size / _SLOWEST_BYTES_S, path=archive.path)
+    need = int(weighed["unpacked"]) + _MARGIN_BYTES
     facts = NodeFacts.parse(node)
     if facts.mem_available < need:
         raise PodferryError(
-            f"node {peer.node} has too little memory for an archive of {archive.size} bytes",
+            f"node {peer.node} has too little memory for an archive that holds {weighed['unpacked']} bytes",
             "Import it on a node with more free memory.",
         )
     timeout_s = 120.0 + need / _SLOWEST_BYTES_S

@@ -259,6 +259,7 @@ OPERATIONS: dict[str, Operation] = {
     "settle": lambda session, arguments: lifecycle.settle(_run(arguments), arguments),
     "checkpoint_save": lambda session, arguments: stored.save(_run(arguments), arguments),
     **{name: _of_store(operation) for name, operation in operations.OPERATIONS.items()},
+    "archive_weigh": lambda session, arguments: stored.weigh(arguments),
     "archive_adopt": lambda session, arguments: stored.adopt(_run(arguments), arguments, session.runner),
     "restore_load": lambda session, arguments: stored.load(_run(arguments), arguments, session.runner),
     "restore_start": _restore_start,

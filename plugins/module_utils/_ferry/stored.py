@@ -11,6 +11,8 @@ import shutil
 import typing as t
 
 from .._archive.convert import convert
+from .._archive.info import inspect
+from .._archive.reader import Checkpoint
 from .._common.errors import InvalidInput, PodferryError, StateConflict
 from .._common.files import read_json
 from .._runtime import loopback
@@ -89,6 +91,15 @@ def adopt(place: paths.RunPaths, arguments: Arguments, runner: Runner) -> dict[s
     except (OSError, PodferryError):
         lifecycle.finish(place, runner)
         raise
+
+
+def weigh(arguments: Arguments) -> dict[str, t.Any]:
+    """How many bytes an archive holds, before anything is made of it. It may be compressed, so its own size says little.
+
+    :raises PodferryError: it is none.
+    """
+    sizes = inspect(Checkpoint(str(arguments["path"])))["bytes"]
+    return {"unpacked": int(sizes["unpacked"])}
 
 
 def load(place: paths.RunPaths, arguments: Arguments, runner: Runner) -> dict[str, t.Any]:
