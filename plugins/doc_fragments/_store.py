@@ -77,6 +77,11 @@ options:
         description:
           - Secret key of V(s3).
         type: str
+"""
+
+    # What checkpoints are signed, checked and opened with.
+    KEYS = r"""
+options:
   identity:
     description:
       - The text of a secret key of C(age), for encrypted checkpoints. A lookup can give it.

@@ -18,6 +18,7 @@ extends_documentation_fragment:
   - podferry.live._attributes
   - podferry.live._attributes.cluster
   - podferry.live._store
+  - podferry.live._store.keys
   - podferry.live._kubernetes_auth
 attributes:
   check_mode:

@@ -16,6 +16,7 @@ description:
   - What was begun and never finished goes as well, once whoever wrote it has been silent for 15 minutes (in a bucket, 6 hours).
 extends_documentation_fragment:
   - podferry.live._attributes
+  - podferry.live._store
 attributes:
   async:
     description: Supports being used with C(async).
@@ -31,71 +32,6 @@ attributes:
   idempotent:
     support: full
 options:
-  store:
-    description:
-      - The store; see docs/stores.md. The default is the folder C(/var/lib/podferry/checkpoints) of the task's host.
-    type: dict
-    suboptions:
-      kind:
-        description:
-          - V(path) is a folder on the node (a disk, an NFS mount), V(registry) an OCI registry, V(s3) a bucket.
-          - Buckets are listed by the controller, which gives nodes URLs for what they need; all else is done by the nodes.
-        type: str
-        required: true
-        choices: [path, registry, s3]
-      path:
-        description:
-          - The folder of a V(path).
-        type: path
-      url:
-        description:
-          - URL of a V(registry).
-        type: str
-      repository:
-        description:
-          - Prefix of the repositories in a V(registry).
-        type: str
-      username:
-        description:
-          - User at a V(registry).
-        type: str
-      password:
-        description:
-          - His password.
-        type: str
-      ca:
-        description:
-          - Certificate authority of a V(registry) or V(s3) as PEM text. The default is what the system trusts.
-        type: str
-      insecure:
-        description:
-          - Take any certificate, and plain HTTP.
-        type: bool
-        default: false
-      bucket:
-        description:
-          - Name of the bucket of V(s3).
-        type: str
-      prefix:
-        description:
-          - Prefix of the objects in the bucket.
-        type: str
-      endpoint:
-        description:
-          - URL of a V(s3) server other than Amazon's. Controller and nodes must reach it under the same.
-        type: str
-      region:
-        description:
-          - Region of V(s3).
-        type: str
-      access_key:
-        description:
-          - Access key of V(s3). The default is where C(boto3) looks.
-        type: str
-      secret_key:
-        description:
-          - Secret key of V(s3).
-        type: str
   namespace:
     description:
       - Only checkpoints of pods of this namespace. A V(registry) that does not list its repositories needs O(namespace) and O(pod).

@@ -17,6 +17,7 @@ description:
   - Pages that belong to earlier checkpoints of the pod come along. The signature stays what it was; encrypted checkpoints stay encrypted, and no key is needed.
 extends_documentation_fragment:
   - podferry.live._attributes
+  - podferry.live._store
 attributes:
   async:
     description: Supports being used with C(async).
@@ -45,71 +46,6 @@ options:
       - Its id, or V(latest).
     type: str
     default: latest
-  store:
-    description:
-      - Where it is; see docs/stores.md. The default is the folder C(/var/lib/podferry/checkpoints) of the task's host.
-    type: dict
-    suboptions:
-      kind:
-        description:
-          - V(path) is a folder on the node (a disk, an NFS mount), V(registry) an OCI registry, V(s3) a bucket.
-          - Buckets are listed by the controller, which gives nodes URLs for what they need; all else is done by the nodes.
-        type: str
-        required: true
-        choices: [path, registry, s3]
-      path:
-        description:
-          - The folder of a V(path).
-        type: path
-      url:
-        description:
-          - URL of a V(registry).
-        type: str
-      repository:
-        description:
-          - Prefix of the repositories in a V(registry).
-        type: str
-      username:
-        description:
-          - User at a V(registry).
-        type: str
-      password:
-        description:
-          - His password.
-        type: str
-      ca:
-        description:
-          - Certificate authority of a V(registry) or V(s3) as PEM text. The default is what the system trusts.
-        type: str
-      insecure:
-        description:
-          - Take any certificate, and plain HTTP.
-        type: bool
-        default: false
-      bucket:
-        description:
-          - Name of the bucket of V(s3).
-        type: str
-      prefix:
-        description:
-          - Prefix of the objects in the bucket.
-        type: str
-      endpoint:
-        description:
-          - URL of a V(s3) server other than Amazon's. Controller and nodes must reach it under the same.
-        type: str
-      region:
-        description:
-          - Region of V(s3).
-        type: str
-      access_key:
-        description:
-          - Access key of V(s3). The default is where C(boto3) looks.
-        type: str
-      secret_key:
-        description:
-          - Secret key of V(s3).
-        type: str
   to:
     description:
       - Where it shall be. The default is the folder C(/var/lib/podferry/checkpoints) of O(target).

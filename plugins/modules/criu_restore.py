@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - podferry.live._attributes
   - podferry.live._store
+  - podferry.live._store.keys
 attributes:
   check_mode:
     support: full

@@ -10,7 +10,8 @@ module: restored_pod
 short_description: Create the pod that a checkpoint is restored into
 version_added: 0.1.0
 description:
-  - Creates the pod of which M(podferry.live.criu_restore) has left an arrival, waits until it is Ready and takes the marks of the restore from it, or deletes it.
+  - Creates the pod of which M(podferry.live.criu_restore) has left an arrival, waits until it is Ready and takes the marks of the restore from it,
+    or deletes it.
   - Works on the controller, through the Kubernetes API.
 extends_documentation_fragment:
   - podferry.live._attributes
@@ -33,8 +34,8 @@ options:
     required: true
   state:
     description:
-      - V(present) creates the pod and does not wait; V(ready) waits until it is Ready and takes the marks of the restore from it; V(absent) deletes it, if it is
-        still the one that waits for this restore.
+      - V(present) creates the pod and does not wait; V(ready) waits until it is Ready and takes the marks of the restore from it;
+        V(absent) deletes it, if it is still the one that waits for this restore.
     type: str
     choices: [present, ready, absent]
     default: present

@@ -259,7 +259,10 @@ TROUBLES = {
     "criu_unusable": ("mv /usr/sbin/criu /root/criu", "mv /root/criu /usr/sbin/criu"),
     "dump_failed": (TRACE, "systemctl stop tracer; rm /run/tracer.ready"),
     "runtime_unavailable": ("systemctl stop containerd", "systemctl start containerd"),
-    "unreachable": ("systemctl stop podferry-standin-kubelet kubelet 2>&1 || :", "systemctl start podferry-standin-kubelet 2>/dev/null || systemctl start kubelet"),
+    "unreachable": (
+        "systemctl stop podferry-standin-kubelet kubelet 2>&1 || :",
+        "systemctl start podferry-standin-kubelet 2>/dev/null || systemctl start kubelet",
+    ),
 }  # fmt: skip
 
 

@@ -4,8 +4,8 @@
 # Private to this collection: may change without notice.
 """A store in a folder: a disk of the node, an NFS mount, a volume.
 
-``NAMESPACE/POD/ID/`` holds the blobs of a checkpoint, ``manifest.json``, ``manifest.sig`` and a ``lease.HOLDER`` for each who uses it. Every file is written under
-another name, flushed to the disk, and renamed; the manifest is the last. A folder without a manifest is one that is being written, or that
+``NAMESPACE/POD/ID/`` holds the blobs of a checkpoint, ``manifest.json``, ``manifest.sig`` and a ``lease.HOLDER`` for each who uses it. Every file is
+written under another name, flushed to the disk, and renamed; the manifest is the last. A folder without a manifest is one that is being written, or that
 keeps pages of later checkpoints, or a leftover.
 
 Who removes takes the manifest away first and looks for leases then; who uses a checkpoint takes the lease first and looks for the
