@@ -17,6 +17,7 @@ import time
 import typing as t
 
 from .._common.errors import CommandFailed, DeadlineExceeded, InvalidInput, PodferryError, from_dict
+from .._common.files import piped
 from .._store import codec, pack
 from .._store import manifest as documents
 from .._store.contract import open_store
@@ -48,8 +49,7 @@ class Carrier:
 
         :raises PodferryError: what the child says went wrong.
         """
-        stdin, stdout = self._child.stdin, self._child.stdout
-        assert stdin is not None and stdout is not None
+        stdin, stdout = piped(self._child.stdin), piped(self._child.stdout)
         try:
             stdin.write(json.dumps(request).encode())
             stdin.close()

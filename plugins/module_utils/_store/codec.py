@@ -15,6 +15,7 @@ import subprocess
 import typing as t
 
 from .._common.errors import CommandFailed, InvalidInput
+from .._common.files import piped
 from .spool import BLOCK, Spool, write_all
 
 _RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58}")
@@ -141,8 +142,7 @@ class Encoder:
         if self._chain is None:
             self._spool.write(block)
             return
-        stream = self._chain.first.stdin
-        assert stream is not None
+        stream = piped(self._chain.first.stdin)
         try:
             write_all(stream.fileno(), block)
         except BrokenPipeError:
@@ -155,8 +155,7 @@ class Encoder:
         :raises CommandFailed: a program failed.
         """
         if self._chain is not None:
-            stream = self._chain.first.stdin
-            assert stream is not None
+            stream = piped(self._chain.first.stdin)
             stream.close()
             self._chain.finish()
 
@@ -184,8 +183,7 @@ class Decoder:
                 self._chain = _Chain(self._source, subprocess.PIPE)
                 self._chain.secret = encryption == "age"
                 self._chain.start(commands, (reader,) if reader >= 0 else ())
-                stream = self._chain.last.stdout
-                assert stream is not None
+                stream = piped(self._chain.last.stdout)
                 self._source = stream.fileno()
         finally:
             if reader >= 0:
