@@ -65,13 +65,3 @@ def write_text(path: str, value: str) -> None:
     """Write to an existing kernel file (cgroup, proc)."""
     with open(path, "w", encoding="utf-8") as stream:
         stream.write(value)
-
-
-def piped(stream: t.IO[bytes] | None) -> t.IO[bytes]:
-    """A stream of a child that was asked for.
-
-    :raises ValueError: it was not.
-    """
-    if stream is None:
-        raise ValueError("the child was started without this pipe")
-    return stream

@@ -17,7 +17,7 @@ import time
 import typing as t
 
 from .._common.errors import CommandFailed, DeadlineExceeded, InvalidInput, PodferryError, from_dict
-from .._common.files import piped
+from .._runtime.process import piped
 from .._store import codec, pack
 from .._store import manifest as documents
 from .._store.contract import open_store

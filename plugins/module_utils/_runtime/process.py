@@ -70,3 +70,13 @@ def check(runner: Runner, argv: t.Sequence[str], *, timeout: float = 60.0) -> st
             f"{' '.join(argv[:3])}… exited with {done.code}: {(done.stderr or done.stdout).strip()[-500:]}"
         )
     return done.stdout
+
+
+def piped(stream: t.IO[bytes] | None) -> t.IO[bytes]:
+    """A stream of a child that was asked for.
+
+    :raises ValueError: it was not.
+    """
+    if stream is None:
+        raise ValueError("the child was started without this pipe")
+    return stream

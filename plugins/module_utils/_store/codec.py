@@ -15,7 +15,7 @@ import subprocess
 import typing as t
 
 from .._common.errors import CommandFailed, InvalidInput
-from .._common.files import piped
+from .._runtime.process import piped
 from .spool import BLOCK, Spool, write_all
 
 _RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58}")
