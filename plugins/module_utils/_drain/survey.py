@@ -277,7 +277,9 @@ class Survey:
         left = leftovers.find(
             self._tools, self._peers, _namespace(pod), [predicates.name_of(pod)], [self._options.node]
         )
-        return next((entry for entry in left if entry.source_node == self._options.node), None)
+        mine = [entry for entry in left if entry.source_node == self._options.node]
+        # What is left of a checkpoint is removed by the move itself; one under way is waited for like another move.
+        return next((entry for entry in mine if entry.moves or entry.at_work), None)
 
     def _between_nodes(self, items: Sequence[Item]) -> list[Item]:
         """Pods that an interrupted run has deleted here and not created there yet: the API does not list them."""
@@ -291,7 +293,13 @@ class Survey:
             return []
         for entry in told:
             name = (str(entry.get("namespace")), str(entry.get("pod")))
-            if entry.get("role") != "source" or name in seen or entry.get("alive") or entry.get("controlled"):
+            if (
+                entry.get("role") != "source"
+                or entry.get("mode") in leftovers.NO_MOVES
+                or name in seen
+                or entry.get("alive")
+                or entry.get("controlled")
+            ):
                 continue
             if self._options.namespace not in ("", name[0]):
                 continue

@@ -28,6 +28,8 @@ from .session import EventLog
 
 Entry = Mapping[str, Any]
 _PAUSE_S = 1.0
+NO_MOVES = ("checkpoint", "restore")
+"""Modes of runs that no other node has a part in."""
 STATEFULSET_PREFIX = "statefulset/"
 _AT_WORK = frozenset(("prepared", "waiting", "freezing", "frozen", "data_ready", "go_given"))
 
@@ -58,6 +60,11 @@ class Leftover:
     @property
     def mode(self) -> str:
         return str((self.source or self.target or {}).get("mode") or "twin")
+
+    @property
+    def moves(self) -> bool:
+        """It is about a pod that goes from one node to another, not about a checkpoint."""
+        return self.mode not in NO_MOVES
 
     @property
     def source_pod(self) -> str:
@@ -217,7 +224,7 @@ def settle(left: Leftover, tools: Tools, peers: Peers, events: EventLog) -> Repo
     if left.source is None and left.target is None and left.undo is None:
         report.outcome = "undone"
         return report
-    if left.mode in ("checkpoint", "restore"):
+    if not left.moves:
         return _drop(left, peers, report)
     run = Run(left.run, _plan(left, tools), tools, peers, events, report)
     tools.reporter.phase("earlier run", "", f"{left.run}: {(left.source or left.target or {}).get('state')}")

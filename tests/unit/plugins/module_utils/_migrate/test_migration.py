@@ -16,7 +16,7 @@ from ansible_collections.podferry.live.plugins.module_utils._plan.options import
 from ansible_collections.podferry.live.plugins.module_utils._plan.statefulset import restorable
 from ansible_collections.podferry.live.plugins.module_utils._report.record import Report
 from doubles import objects
-from doubles.world import Killed, Recorder, World
+from doubles.world import Half, Killed, Recorder, World
 
 
 def move(world: World, reporter: Any = None, **options: Any) -> Report:
@@ -173,6 +173,15 @@ def test_prepare_brings_an_earlier_run_to_its_end(replicaset: bool) -> None:
         assert (predicates.node_of(the_pod(world)) == "node-a") == (report.outcome == "planned")
         assert (plan is None) == (report.outcome == "finished")
     assert outcomes == {"planned", "finished", "already_there"}
+
+
+def test_what_is_left_of_a_checkpoint_goes_and_the_pod_moves() -> None:
+    world = World()
+    args = {"mode": "checkpoint", "namespace": "default", "pod": "counter", "uid": "uid-counter"}
+    world.nodes["node-a"].runs["0123456789ab"] = Half("0123456789ab", "source", args, state="aborted", alive=False)
+    report = move(world)
+    assert report.outcome == "finished"
+    clean(world)
 
 
 def test_missing_image_is_pulled() -> None:
