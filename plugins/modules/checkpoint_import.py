@@ -11,7 +11,7 @@ short_description: Make a checkpoint of an archive of the kubelet's
 version_added: 0.1.0
 description:
   - Puts an archive of a container that lies on the task's host (of the kubelet, CRI-O, containerd or podman, or an OCI image of one) into a store, as a
-    checkpoint that P(podferry.live.restore#playbook) brings back like any other. The archive stays.
+    checkpoint that C(playbooks/restore.yml) brings back like any other. The archive stays.
   - An archive does not hold the pod. It is read from the cluster, or given.
   - Only a pod with one container can come back from an archive. Connections that leave it are closed.
 extends_documentation_fragment:

@@ -15,7 +15,7 @@ description:
     instead of started.
   - With O(state=restored) it waits for that, and with O(state=absent) it takes everything of the run from the node again. A restore that has not run is
     given up by it.
-  - P(podferry.live.restore#playbook) is these steps in their order.
+  - C(playbooks/restore.yml) is these steps in their order.
 extends_documentation_fragment:
   - podferry.live._attributes
   - podferry.live._store

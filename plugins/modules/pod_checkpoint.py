@@ -126,7 +126,7 @@ checkpoints:
       description: How long the pod stood, in milliseconds.
       type: float
     bytes:
-      description: Sizes in bytes. RV(checkpoints[].bytes.memory) and RV(checkpoints[].bytes.files) of the pod, and how much was added to the store.
+      description: Sizes in bytes. C(memory) and C(files) of the pod, and C(stored), what was added to the store.
       type: dict
     parent:
       description: The checkpoint that this one refers to; empty when it stands alone.

@@ -178,7 +178,7 @@ def test_prepare_brings_an_earlier_run_to_its_end(replicaset: bool) -> None:
 def test_what_is_left_of_a_checkpoint_goes_and_the_pod_moves() -> None:
     world = World()
     args = {"mode": "checkpoint", "namespace": "default", "pod": "counter", "uid": "uid-counter"}
-    world.nodes["node-a"].runs["0123456789ab"] = Half("0123456789ab", "source", args, state="aborted", alive=False)
+    world.nodes["node-a"].runs["0123456789ab"] = Half("0123456789ab", "source", args, state="copied", alive=False)
     report = move(world)
     assert report.outcome == "finished"
     clean(world)
