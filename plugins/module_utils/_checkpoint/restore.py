@@ -29,6 +29,8 @@ _SLOWEST_STORE_BYTES_S = 2 * 1024 * 1024
 _CLAIM_S = 180.0
 """From the arrival until the pod's first container: whoever creates the pod is another task, with an API to wait for."""
 _PULL_TIMEOUT_S = 900.0
+_GUARD_S = 10.0
+"""After the end of a ferry its guard writes down why."""
 
 
 @dataclass(frozen=True)
@@ -145,13 +147,16 @@ class Restores:
     def wait(self, run: str, timeout_s: float) -> list[dict[str, Any]]:
         """Wait until the restored pod runs. Returns its containers. Raises RestoreFailed with CRIU's reason, PodferryError."""
         deadline = self._clock() + timeout_s
+        patience = self._clock() + _GUARD_S
         while True:
             entry = self._entry(run)
             if entry is None:
                 raise PodferryError(f"node {self._peer.node} knows no run {run}", "Arm the restore again.", "restore")
             if (entry.get("record") or {}).get("resumed"):
                 return [dict(each) for each in entry.get("restored") or []]
-            if entry.get("state") in ("aborted", "restore_lost") or not entry.get("alive"):
+            if entry.get("alive"):
+                patience = self._clock() + _GUARD_S
+            if entry.get("state") in ("aborted", "restore_lost") or self._clock() >= patience:
                 raise RestoreFailed(self._peer.node, entry)
             if self._clock() >= deadline:
                 raise DeadlineExceeded(
