@@ -168,7 +168,7 @@ def test_two_containers_come_back_from_an_encrypted_signed_incremental_one(
     recipient = made.stderr.split()[-1]
     secret = {"podferry_identity": made.stdout}
     source = pair(cluster)
-    for _ in range(2):
+    for _round in range(2):
         take(plays, stores, "path", pod=source, recipient=recipient, **keys, **secret).ok()
     stranger = {"podferry_verify_key": public(Ed25519PrivateKey.generate())}
     restore(plays, stores, "path", pod=source, target="node-b", **stranger, **secret).refused("none of the keys")
@@ -230,7 +230,7 @@ def test_five_incremental_ones_store_little_more_than_their_distinct_pages(
 ) -> None:
     store = {"kind": "path", "path": "/srv/shared/chain"}
     source = cluster.create(workloads.counter(cluster.name("large"), "node-a", mib=256))
-    for _ in range(5):
+    for _round in range(5):
         take(plays, {"chain": store}, "chain", pod=source, compression="none").ok()
     stored, distinct = map(int, lab.python("node-a", DISTINCT.format(spec=store, pod=source)).split())
     assert distinct > 256 << 20
@@ -270,7 +270,7 @@ def test_a_checkpoint_of_a_node_s_own_store_is_brought_over_and_pruned(
     plays: Plays, cluster: Cluster, traces: Traces, lab: Lab
 ) -> None:
     source = cluster.create(workloads.counter(cluster.name("own"), "node-a", mib=4))
-    for _ in range(3):
+    for _round in range(3):
         plays.run("checkpoint", pod=source).ok()
     plays.run("restore", pod=source, target="node-b").refused("has no checkpoint")
     plays.run("restore", pod=source, target="node-b", holder="node-a").ok()

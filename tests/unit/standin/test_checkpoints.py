@@ -60,12 +60,12 @@ class Loopback:
 class FakeCri:
     def __init__(self) -> None:
         self.made: list[tuple[str, str, int]] = []
-        self.error: CriError | None = None
+        self.errors: list[CriError] = []
 
     def checkpoint(self, container: str, location: str, timeout: int) -> None:
         self.made.append((container, location, timeout))
-        if self.error:
-            raise self.error
+        for error in self.errors:
+            raise error
 
 
 class Node:
@@ -90,7 +90,7 @@ class Node:
         return f"Bearer {token}"
 
     def post(self, path: str, *, certificate: Obj | None = None, authorization: str = "") -> tuple[int, Any]:
-        parts, _, query = path.removeprefix("/checkpoint/").partition("?")
+        parts, _mark, query = path.removeprefix("/checkpoint/").partition("?")
         try:
             self.checkpoints.admit(self.access.user(certificate, authorization), "create")
             namespace, pod, container = parts.split("/")
@@ -147,7 +147,7 @@ def test_what_a_real_kubelet_said_in_the_lab(node: Node, path: str, status: int,
 
 def test_the_runtimes_words_are_passed_on(node: Node) -> None:
     words = "rpc error: code = Unimplemented desc = method CheckpointContainer not implemented"
-    node.cri.error = CriError("CheckpointContainer", "UNIMPLEMENTED", words)
+    node.cri.errors.append(CriError("CheckpointContainer", "UNIMPLEMENTED", words))
     assert node.post("/checkpoint/default/rec/c", certificate=MASTER) == (
         500,
         f"checkpointing of default/rec/c failed ({words})",
@@ -193,8 +193,8 @@ def test_users_of_certificates() -> None:
 
 
 def may(registry: Registry, account: str, verb: str, resource: str, namespace: str = "", **more: str) -> bool:
-    group, _, plural = resource.rpartition(":")
-    name, _, sub = plural.partition("/")
+    group, _colon, plural = resource.rpartition(":")
+    name, _slash, sub = plural.partition("/")
     attributes = {"verb": verb, "group": group, "resource": name, "subresource": sub, "namespace": namespace, **more}
     return access.allowed(
         registry, {"user": f"system:serviceaccount:podferry:{account}", "resourceAttributes": attributes}

@@ -248,7 +248,7 @@ def test_damaged_changes(tmp_path: Path, data: st.DataObject) -> None:
             entry(".wh.b"),
         )
     )
-    for _ in range(data.draw(st.integers(1, 4))):
+    for _round in range(data.draw(st.integers(1, 4))):
         packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
     survey = None
     path = tmp_path / "rootfs.tar"

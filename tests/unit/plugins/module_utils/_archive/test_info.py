@@ -93,7 +93,7 @@ def test_any_file_may_be_damaged(tmp_path: Path, data: st.DataObject, values: bo
     files = archives.contents()
     name = data.draw(st.sampled_from(sorted(files)))
     content = bytearray(files[name])
-    for _ in range(data.draw(st.integers(1, 3))):
+    for _round in range(data.draw(st.integers(1, 3))):
         if content:
             content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     files[name] = bytes(content[: data.draw(st.integers(0, len(content)))])

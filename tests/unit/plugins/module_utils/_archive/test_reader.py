@@ -229,7 +229,7 @@ def test_any_damage_is_an_error_of_ours_or_none(tmp_path: Path, data: st.DataObj
         folder = tmp_path / "layout"
         whole = packed(folder if folder.exists() else oci(folder, archives.archive()))
     changed = bytearray(whole)
-    for _ in range(data.draw(st.integers(1, 3))):
+    for _round in range(data.draw(st.integers(1, 3))):
         # Headers are where it matters; most of the rest is page data.
         place = data.draw(st.integers(0, len(whole) // 512 - 1)) * 512 + data.draw(st.integers(0, 511))
         changed[place] = data.draw(st.integers(0, 255))

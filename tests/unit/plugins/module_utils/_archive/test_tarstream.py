@@ -87,7 +87,7 @@ def test_damage_is_refused_or_harmless(
         packed = bytearray(archives.tar(*made, style=style))
     except ValueError:
         return
-    for _ in range(data.draw(st.integers(1, 4))):
+    for _round in range(data.draw(st.integers(1, 4))):
         packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(packed[: data.draw(st.integers(0, len(packed)))])
     try:

@@ -18,7 +18,7 @@ from ansible_collections.podferry.live.plugins.module_utils._checkpoint.restore 
     Wanted,
     pod_of,
 )
-from ansible_collections.podferry.live.plugins.module_utils._checkpoint.select import select
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.choose import select
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.stores import NodeShelf
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.vault import Keys, Vault
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeTimeout
@@ -321,8 +321,8 @@ def test_the_pod_is_made_once_settled_once_and_taken_away_only_while_it_waits() 
     cluster = Cluster()
     pod = RestoredPod(cluster, manifest())  # type: ignore[arg-type]
     assert pod.create(dry=True, timeout_s=1)[0] and not cluster.pods
-    assert [pod.create(dry=False, timeout_s=1)[0] for _ in range(2)] == [True, False]
-    assert [pod.settle(dry=False, timeout_s=1)[0] for _ in range(2)] == [True, False]
+    assert [pod.create(dry=False, timeout_s=1)[0] for _round in range(2)] == [True, False]
+    assert [pod.settle(dry=False, timeout_s=1)[0] for _round in range(2)] == [True, False]
     (made,) = cluster.pods.values()
     assert ARRIVAL not in made["metadata"]["annotations"]
     assert pod.remove(dry=False, timeout_s=1)[0] is False

@@ -97,7 +97,7 @@ def test_damage(data: st.DataObject) -> None:
     images = criu_images()
     name = data.draw(st.sampled_from(sorted(images)))
     content = bytearray(images[name])
-    for _ in range(data.draw(st.integers(1, 3))):
+    for _round in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     images[name] = bytes(content[: data.draw(st.integers(0, len(content)))])
     for read in (tasks.tasks, tasks.rights):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -16,7 +16,7 @@ from ansible_collections.podferry.live.plugins.module_utils._migrate.ports impor
 from ansible_collections.podferry.live.plugins.module_utils._migrate.session import EventLog
 from doubles import objects
 
-Pod = Mapping[str, Any] | None
+Pod = Optional[Mapping[str, Any]]  # noqa: UP045 - pylint takes the other form for an operation
 
 
 class Api:

@@ -74,7 +74,7 @@ def test_who_holds_a_socket() -> None:
 
 
 def test_a_child_makes_sockets_for_us() -> None:
-    numbers = aside(lambda: [os.dup(0) for _ in range(450)])
+    numbers = aside(lambda: [os.dup(0) for _round in range(450)])
     assert len(set(numbers)) == 450
     for number in numbers:
         os.close(number)

@@ -112,7 +112,7 @@ def test_what_was_cut_comes_back(chain: list[dict[str, bytes]], part: int) -> No
 def test_a_chain_stores_little_more_than_the_distinct_pages(seed: int, steps: int, dirty: int) -> None:
     """A process of 512 pages that writes to ``dirty`` of them between two checkpoints, some at random and some always the same."""
     rng = random.Random(seed)
-    memory = [rng.randrange(1, 1 << 16) for _ in range(512)]
+    memory = [rng.randrange(1, 1 << 16) for _round in range(512)]
     seen: set[int] = set()
     fresh = iter(range(1 << 16, 1 << 30))
     with tempfile.TemporaryDirectory() as name:
