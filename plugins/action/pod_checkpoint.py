@@ -12,8 +12,8 @@ from typing import Any
 
 from ansible.utils.display import Display
 
-from ansible_collections.podferry.live.plugins.module_utils._checkpoint.make import Checkpoints, Taken, Wish
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.choose import select
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.make import Checkpoints, Taken, Wish
 from ansible_collections.podferry.live.plugins.module_utils._kube.config import AuthOptions, context_namespace
 from ansible_collections.podferry.live.plugins.module_utils._migrate.migration import api_errors
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import Options

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.choose import select
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.make import Checkpoints, Wish, kept_object
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.pod import RestoredPod
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.restore import (
@@ -18,7 +19,6 @@ from ansible_collections.podferry.live.plugins.module_utils._checkpoint.restore 
     Wanted,
     pod_of,
 )
-from ansible_collections.podferry.live.plugins.module_utils._checkpoint.choose import select
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.stores import NodeShelf
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.vault import Keys, Vault
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeTimeout
