@@ -41,8 +41,7 @@ def test_mount_can_neither_hang_nor_be_stale(node: Host) -> None:
     assert {
         "nfsvers=4.2",
         "sec=sys",
-        "softerr",
-        "nosoftreval",
+        "soft",
         "timeo=100",
         "retrans=2",
         "acdirmin=0",
