@@ -234,7 +234,7 @@ def test_a_budget_without_room_keeps_a_statefulsets_pod_where_it_is(plays: Plays
             policy.delete_namespaced_pod_disruption_budget(name, cluster.namespace)
 
 
-def test_a_deployment_of_three_is_never_short_of_a_ready_pod(plays: Plays, cluster: Cluster, traces: Traces) -> None:
+def test_a_deployment_of_three_is_short_of_nothing_but_the_pod_that_moves(plays: Plays, cluster: Cluster, traces: Traces) -> None:
     name = cluster.name("web")
     probe = {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1, "failureThreshold": 10}
     cluster.apps.create_namespaced_deployment(
@@ -270,7 +270,9 @@ def test_a_deployment_of_three_is_never_short_of_a_ready_pod(plays: Plays, clust
             done.set()
             watcher.join()
 
-        assert min(counts) >= 3, f"{counts.count(min(counts))} of {len(counts)} looks saw {min(counts)} Ready pods"
+        # From the thaw until the target is Ready neither of the two counts: nobody is sent to a pod that stands frozen.
+        assert min(counts) >= 2, f"{counts.count(min(counts))} of {len(counts)} looks saw {min(counts)} Ready pods"
+        assert counts[-1] == 3
         cluster.wait_gone(first)
         names = {p["metadata"]["name"] for p in cluster.pods(f"app={name}")}
         assert names == {cluster.moved(first), *others}
