@@ -12,6 +12,8 @@ import pathlib
 import shutil
 import stat
 import tempfile
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -211,3 +213,18 @@ def test_held_files_through_links(tmp_path: pathlib.Path) -> None:
     (tmp_path / "trap/..data_1").symlink_to(tmp_path / "volume")
     with pytest.raises(OSError, match=r"symbolic links|Not a directory"):
         held.unpack(archive, {"/pf-config": str(tmp_path / "trap")})
+
+
+@pytest.mark.parametrize(("age_ms", "again"), [(5, True), (500, False)])
+def test_what_changed_just_before_a_look_is_sent_once_more(
+    monkeypatch: pytest.MonkeyPatch, age_ms: int, again: bool
+) -> None:
+    """A write in the same tick of the file system's clock as our look would leave no other trace."""
+    ctime = time.time_ns() - age_ms * 1_000_000
+    entry: Any = SimpleNamespace(
+        st_ino=7, st_ctime_ns=ctime, st_mtime_ns=ctime, st_size=1, st_mode=stat.S_IFREG | 0o644
+    )
+    monkeypatch.setattr(rounds, "_walk", lambda _root: iter([("pf-a", entry)]))
+    one = rounds.Rounds("/pf-nowhere")
+    assert one.look().changed == ["pf-a"]
+    assert one.look().changed == (["pf-a"] if again else [])
