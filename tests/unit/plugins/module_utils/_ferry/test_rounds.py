@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput, RestoreFailed
@@ -104,6 +104,7 @@ STEP = st.tuples(
 )
 
 
+@example([[("write", "pf-a", 5), ("write", "pf-d/x", 6)], [("remove", "pf-a", 0), ("remove", "pf-d", 0)]], 1)
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(STEP, max_size=8), min_size=1, max_size=4), st.sampled_from([1, 3000, 64 << 20]))
 def test_what_arrives_is_what_is_there_in_the_end(history: list[list[tuple[str, str, int]]], part: int) -> None:
