@@ -263,6 +263,16 @@ def test_give_up_is_no_proof_while_something_lives(node: Node, monkeypatch: pyte
     assert made.state() == "aborted", "it may never run, even though it is not dead yet"
 
 
+def test_give_up_ends_every_container_that_has_come(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = node.target("armed")
+    for name in ("main", "second"):
+        pathlib.Path(node.place.mark("claim", name)).write_text("{}")
+    stopped: list[str] = []
+    monkeypatch.setattr(arrival, "_stop_claim", lambda _run, name: stopped.append(name))
+    assert arrival.give_up(node.place, made)
+    assert {"main", "second"} <= set(stopped)
+
+
 def test_arming_twice_and_for_two_runs(node: Node) -> None:
     record = Record(node.place.directory)
     arrival.arm(node.place, record, "default", "web", {"containers": ["one"]})

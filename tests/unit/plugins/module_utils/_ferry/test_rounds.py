@@ -12,10 +12,12 @@ import pathlib
 import shutil
 import stat
 import tempfile
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput, RestoreFailed
@@ -102,6 +104,7 @@ STEP = st.tuples(
 )
 
 
+@example([[("write", "pf-a", 5), ("write", "pf-d/x", 6)], [("remove", "pf-a", 0), ("remove", "pf-d", 0)]], 1)
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(STEP, max_size=8), min_size=1, max_size=4), st.sampled_from([1, 3000, 64 << 20]))
 def test_what_arrives_is_what_is_there_in_the_end(history: list[list[tuple[str, str, int]]], part: int) -> None:
@@ -211,3 +214,18 @@ def test_held_files_through_links(tmp_path: pathlib.Path) -> None:
     (tmp_path / "trap/..data_1").symlink_to(tmp_path / "volume")
     with pytest.raises(OSError, match=r"symbolic links|Not a directory"):
         held.unpack(archive, {"/pf-config": str(tmp_path / "trap")})
+
+
+@pytest.mark.parametrize(("age_ms", "again"), [(5, True), (500, False)])
+def test_what_changed_just_before_a_look_is_sent_once_more(
+    monkeypatch: pytest.MonkeyPatch, age_ms: int, again: bool
+) -> None:
+    """A write in the same tick of the file system's clock as our look would leave no other trace."""
+    ctime = time.time_ns() - age_ms * 1_000_000
+    entry: Any = SimpleNamespace(
+        st_ino=7, st_ctime_ns=ctime, st_mtime_ns=ctime, st_size=1, st_mode=stat.S_IFREG | 0o644
+    )
+    monkeypatch.setattr(rounds, "_walk", lambda _root: iter([("pf-a", entry)]))
+    one = rounds.Rounds("/pf-nowhere")
+    assert one.look().changed == ["pf-a"]
+    assert one.look().changed == (["pf-a"] if again else [])
