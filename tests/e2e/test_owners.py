@@ -234,7 +234,9 @@ def test_a_budget_without_room_keeps_a_statefulsets_pod_where_it_is(plays: Plays
             policy.delete_namespaced_pod_disruption_budget(name, cluster.namespace)
 
 
-def test_a_deployment_of_three_is_short_of_nothing_but_the_pod_that_moves(plays: Plays, cluster: Cluster, traces: Traces) -> None:
+def test_a_deployment_of_three_is_short_of_nothing_but_the_pod_that_moves(
+    plays: Plays, cluster: Cluster, traces: Traces
+) -> None:
     name = cluster.name("web")
     probe = {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1, "failureThreshold": 10}
     cluster.apps.create_namespaced_deployment(
