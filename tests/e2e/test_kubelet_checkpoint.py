@@ -280,6 +280,7 @@ def test_a_node_in_trouble(
         results = checkpointer.run(ways)
     assert [one.get("type", one) for one in results] == [kind, kind]
     until("the node to be Ready again", cluster21.nodes_ready, 60)
+    until("its kubelet to answer", lambda: ":10250" in lab.ssh(NODE, "ss -Htln").stdout, 60)
     seen = ticks.parse(cluster21.logs(counter))[-1].number
     until("the counter to run on", lambda: ticks.parse(cluster21.logs(counter))[-1].number > seen, 20)
     assert lab.ssh(NODE, "find /var/lib/kubelet/checkpoints -type f").stdout == ""

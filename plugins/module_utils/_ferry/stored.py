@@ -98,8 +98,8 @@ def weigh(arguments: Arguments) -> dict[str, t.Any]:
 
     :raises PodferryError: it is none.
     """
-    sizes = inspect(Checkpoint(str(arguments["path"])))["bytes"]
-    return {"unpacked": int(sizes["unpacked"])}
+    (container,) = inspect(Checkpoint(str(arguments["path"])))["containers"]
+    return {"unpacked": int(container["bytes"]["unpacked"])}
 
 
 def load(place: paths.RunPaths, arguments: Arguments, runner: Runner) -> dict[str, t.Any]:
