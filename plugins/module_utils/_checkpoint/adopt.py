@@ -15,6 +15,7 @@ from typing import Any
 from .._kube import predicates
 from .._migrate.errors import PodferryError
 from .._migrate.peer import Peer
+from .._plan import containers as roster
 from .._plan.facts import NodeFacts
 from .._store.manifest import Manifest
 from .make import Wish, kept_facts, kept_object
@@ -63,6 +64,7 @@ def adopt(
         container=archive.container,
         object=kept_object(pod),
         need_bytes=need,
+        roster=roster.settings(pod),
     )
     try:
         now = datetime.datetime.fromtimestamp(wall(), datetime.UTC)

@@ -14,7 +14,7 @@ from .._archive.convert import convert
 from .._archive.info import inspect
 from .._archive.reader import Checkpoint
 from .._common.errors import InvalidInput, PodferryError, StateConflict
-from .._common.files import read_json
+from .._common.files import read_json, write_json
 from .._runtime import loopback
 from .._runtime.process import Runner
 from .._store import node
@@ -84,6 +84,9 @@ def adopt(place: paths.RunPaths, arguments: Arguments, runner: Runner) -> dict[s
             pod=name,
             pod_object=pod,
         )
+        # Which containers have finished, say, only the pod tells.
+        state = {**read_object(place, STATE), "roster": roster(arguments.get("roster") or {})}
+        write_json(os.path.join(place.images, STATE), state)
         Journal(place).write(
             "copied", run=place.run, role="source", mode="checkpoint", namespace=namespace, pod=name, containers=[]
         )  # fmt: skip
