@@ -41,6 +41,16 @@ def inventory(task_vars: Mapping[str, Any]) -> dict[str, list[InventoryHost]]:
     return found
 
 
+def own_host(task_vars: Mapping[str, Any]) -> tuple[str, InventoryHost]:
+    """The node that the task's own host stands for, and that host. Raises InventoryError."""
+    name = str(task_vars["inventory_hostname"])
+    for node, hosts in inventory(task_vars).items():
+        for host in hosts:
+            if host.name == name:
+                return node, host
+    raise InventoryError(f"host {name} is not in the inventory: run this task on a node")
+
+
 def ports(value: Any, host: str) -> tuple[int, int]:
     """``17900-17999``, ``17900`` or a list of two numbers."""
     if value is None:

@@ -13,9 +13,14 @@ from typing import Any
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.stores import Shelf, open_shelf
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.transfer import Node, Receiver
 from ansible_collections.podferry.live.plugins.module_utils._migrate.peer import Peer
-from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import Sessions
+from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import InventoryHost, Sessions
 from ansible_collections.podferry.live.plugins.module_utils._migrate.session import EventLog
-from ansible_collections.podferry.live.plugins.plugin_utils._nodes import InventoryError, inventory, session_opener
+from ansible_collections.podferry.live.plugins.plugin_utils._nodes import (
+    InventoryError,
+    inventory,
+    own_host,
+    session_opener,
+)
 from ansible_collections.podferry.live.plugins.plugin_utils._shelf import store_of
 
 _ASK_TIMEOUT_S = 600.0
@@ -34,11 +39,8 @@ class Desk:
 
     def own(self) -> Peer:
         """The node that the task's host is. Raises InventoryError."""
-        name = str(self._task_vars["inventory_hostname"])
-        for node, hosts in inventory(self._task_vars).items():
-            if name in [host.name for host in hosts]:
-                return self._peer(node, name)
-        raise InventoryError(f"host {name} is not in the inventory: run this task on a node")
+        node, host = own_host(self._task_vars)
+        return self._peer(node, host)
 
     def receiver(self, node: str) -> Receiver:
         """Another node, to be sent to. Raises InventoryError."""
@@ -48,7 +50,7 @@ class Desk:
         (host,) = hosts
         variables = self._task_vars["hostvars"][host.name]
         address = host.address or str(variables.get("ansible_host") or host.name)
-        return Receiver(self._peer(node, host.name), address, host.ports)
+        return Receiver(self._peer(node, host), address, host.ports)
 
     def shelf(self, store: Mapping[str, Any] | None, node: Node | None = None) -> Shelf:
         """The store of a task's arguments. Raises InvalidInput, PodferryError."""
@@ -58,9 +60,8 @@ class Desk:
 
         return open_shelf(store_of(store), ask)
 
-    def _peer(self, node: str, name: str) -> Peer:
+    def _peer(self, node: str, host: InventoryHost) -> Peer:
         if node not in self._peers:
-            host = next(host for host in inventory(self._task_vars)[node] if host.name == name)
             reach = Sessions(session_opener(self._task_vars, self._play_context))
             self._peers[node] = Peer(node, host, reach, EventLog())
             self._peers[node].open()

@@ -24,7 +24,12 @@ from ansible_collections.podferry.live.plugins.module_utils._kube.rest import Re
 from ansible_collections.podferry.live.plugins.module_utils._migrate.peer import Peer
 from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import Detour, Reporter, Sessions, Tools
 from ansible_collections.podferry.live.plugins.module_utils._migrate.session import EventLog
-from ansible_collections.podferry.live.plugins.plugin_utils._nodes import InventoryError, inventory, session_opener
+from ansible_collections.podferry.live.plugins.plugin_utils._nodes import (
+    InventoryError,
+    inventory,
+    own_host,
+    session_opener,
+)
 
 MODULE_UTILS = Path(__file__).resolve().parent.parent / "module_utils"
 
@@ -64,12 +69,8 @@ def make_tools(
 
 def node_peer(task_vars: Mapping[str, Any], play_context: Any) -> Peer:
     """The node that the task's own host stands for. Raises InventoryError."""
-    name = str(task_vars["inventory_hostname"])
-    for node, hosts in inventory(task_vars).items():
-        for host in hosts:
-            if host.name == name:
-                return Peer(node, host, Sessions(session_opener(task_vars, play_context)), EventLog())
-    raise InventoryError(f"host {name} is not in the inventory")
+    node, host = own_host(task_vars)
+    return Peer(node, host, Sessions(session_opener(task_vars, play_context)), EventLog())
 
 
 def who(task_vars: Mapping[str, Any]) -> str:

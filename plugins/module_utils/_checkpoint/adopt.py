@@ -17,6 +17,7 @@ from .._migrate.errors import PodferryError
 from .._migrate.peer import Peer
 from .._plan import containers as roster
 from .._plan.facts import NodeFacts
+from .._store import names
 from .._store.manifest import Manifest
 from .make import Wish, kept_facts, kept_object
 from .vault import Vault
@@ -69,12 +70,12 @@ def adopt(
     try:
         now = datetime.datetime.fromtimestamp(wall(), datetime.UTC)
         fields = {
-            "id": f"{now:%Y%m%dT%H%M%SZ}-{run}",
+            "id": names.new_id(now, run),
             "namespace": namespace,
             "pod": name,
             "uid": predicates.uid_of(pod),
             "node": peer.node,
-            "created": str(told.get("created") or f"{now:%Y-%m-%dT%H:%M:%SZ}"),
+            "created": str(told.get("created") or names.written(now)),
             "kind": "container",
             "containers": [_container(archive, told)],
             "facts": kept_facts(node),

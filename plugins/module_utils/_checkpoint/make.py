@@ -24,6 +24,7 @@ from .._plan import containers as roster
 from .._plan.budgets import need_bytes
 from .._plan.facts import NodeFacts, PodInspection
 from .._plan.options import Options
+from .._store import names
 from .vault import Vault
 
 Obj = Mapping[str, Any]
@@ -129,7 +130,7 @@ class Checkpoints:
         self._sweep(peer, taken)
         run = self._tools.new_run()
         now = datetime.datetime.fromtimestamp(self._tools.wall(), datetime.UTC)
-        taken.id = f"{now:%Y%m%dT%H%M%SZ}-{run}"
+        taken.id = names.new_id(now, run)
         try:
             self._start(peer, run, subject, taken)
             self._await_end(peer, run, subject, taken)
@@ -220,7 +221,7 @@ class Checkpoints:
             "pod": taken.pod,
             "uid": predicates.uid_of(pod),
             "node": taken.node,
-            "created": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            "created": names.written(now),
             "kind": "pod",
             "containers": [
                 {

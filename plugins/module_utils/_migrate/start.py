@@ -13,6 +13,7 @@ from typing import Any
 from .._kube import predicates
 from .._plan import containers as roster
 from .._plan.refusals import Refusal, refuse
+from .._store import names as stored
 from .errors import DeadlineExceeded, NodeError, PodferryError, SessionLost
 from .gather import containers, image_id_of
 from .keys import make_pair
@@ -116,12 +117,12 @@ def _detour(run: Run, pod: Any) -> tuple[JsonDict | None, JsonDict | None]:
         return None, None
     now = datetime.datetime.fromtimestamp(run.tools.wall(), datetime.UTC)
     fields: JsonDict = {
-        "id": f"{now:%Y%m%dT%H%M%SZ}-{run.id}",
+        "id": stored.new_id(now, run.id),
         "namespace": plan.namespace,
         "pod": plan.pod,
         "uid": plan.uid,
         "node": plan.source_node,
-        "created": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        "created": stored.written(now),
         "kind": "pod",
         "containers": [
             {"name": str(s.get("name")), "image": str(s.get("image") or ""), "image_id": image_id_of(s)}

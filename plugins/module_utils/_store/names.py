@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import typing as t
 
@@ -29,6 +30,16 @@ class Place(t.NamedTuple):
 
     namespace: str
     pod: str
+
+
+def new_id(now: datetime.datetime, run: str) -> str:
+    """The id of what ``run`` stores at ``now`` (UTC): those of a pod sort by time."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{run}"
+
+
+def written(now: datetime.datetime) -> str:
+    """A time (UTC) as manifests have it."""
+    return f"{now:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def valid_id(text: t.Any) -> str:
