@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 import threading
 import urllib.parse
@@ -15,6 +16,9 @@ Obj = dict[str, Any]
 
 _REQUEST_SECONDS = 10.0
 _WATCH_SECONDS = 300
+
+# A watch only reads: without probes a node that was cut off waits for the server's next retransmission, for minutes.
+_PROBES = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 
 
 class ApiError(Exception):
@@ -85,8 +89,10 @@ class Api:
             "timeoutSeconds": str(_WATCH_SECONDS),
             "allowWatchBookmarks": "1",
         }
-        connection = self._connect(_WATCH_SECONDS + 30)
+        connection = self._connect(_REQUEST_SECONDS)
         try:
+            connection.connect()
+            _watch_over(connection.sock)
             connection.request("GET", f"{path}?{urllib.parse.urlencode(asked)}")
             answer = connection.getresponse()
             if answer.status != 200:
@@ -100,3 +106,11 @@ class Api:
             raise ApiError(0, f"watch {path}: {error!r}") from error
         finally:
             connection.close()
+
+
+def _watch_over(sock: socket.socket) -> None:
+    """Let a connection that waits for events fail soon after its peer is out of reach."""
+    sock.settimeout(_WATCH_SECONDS + 30)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _PROBES:
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)

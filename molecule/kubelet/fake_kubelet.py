@@ -1,8 +1,5 @@
-#!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Python, begun by a shell: ansible-test allows no other first line.
-"""exec" /usr/bin/python3 "$0" "$@"
-Reads its configuration as a kubelet does (file, then the folder of drop-ins), says its version and that it is well."""
+"""Reads its configuration as a kubelet does (file, then the folder of drop-ins), says its version and that it is well."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
-#!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Python, begun by a shell: ansible-test allows no other first line.
-"""exec" /usr/bin/python3 "$0" "$@"
-Answers as CRI-O does to what role crio asks: its version, its configuration out of drop-ins, and whether it serves.
+"""Answers as CRI-O does to what role crio asks: its version, its configuration out of drop-ins, and whether it serves.
 
 The version is in the file /srv/podferry-fake-crio-version; from 1.37 on it knows the table crio.checkpoint_restore.
 """
