@@ -32,8 +32,7 @@ for path in [options.config, *drop_ins]:
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert document["kind"] == "KubeletConfiguration", path
     for name, value in document.items():
-        if isinstance(value, dict):
-            value = {**effective.get(name, {}), **value}  # type: ignore[dict-item]
-        effective[name] = value
+        merged = {**effective.get(name, {}), **value} if isinstance(value, dict) else value  # type: ignore[dict-item]
+        effective[name] = merged
 Path("/run/fake-kubelet.json").write_text(json.dumps(effective), encoding="utf-8")
 http.server.HTTPServer(("127.0.0.1", 10248), Healthz).serve_forever()

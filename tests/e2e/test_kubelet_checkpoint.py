@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,17 @@ def test_a_node_in_trouble(
     assert lab.ssh(NODE, "find /var/lib/kubelet/checkpoints -type f").stdout == ""
 
 
+def assert_went_on(log: str) -> None:
+    """The log of a restored archive: containerd packs it after the dump, so it may hold ticks that the dump does not know."""
+    seen = ticks.parse(log)
+    back = [place for place, (one, two) in enumerate(pairwise(seen), 1) if two.number <= one.number]
+    assert len(back) <= 1, f"{len(back)} times back"
+    for part in (seen[: back[0]], seen[back[0] :]) if back else (seen,):
+        assert ticks.problems(part) == []
+    assert "CORRUPT" not in log
+    assert log.count("start pid=") <= 1, "it was started anew"
+
+
 def test_an_archive_restores_through_the_handler_in_another_cluster(
     checkpointer: Checkpointer,
     cluster21: Cluster,
@@ -311,8 +323,7 @@ def test_an_archive_restores_through_the_handler_in_another_cluster(
     cluster.created.append("adopted")
     seen = len(ticks.parse(cluster.logs("adopted")))
     until("it goes on", lambda: len(ticks.parse(cluster.logs("adopted"))) > seen + 50, 20)
-    ticks.assert_unbroken(cluster.logs("adopted"))
-    assert cluster.logs("adopted").count("start pid=") <= 1, "it was not started anew"
+    assert_went_on(cluster.logs("adopted"))
     cluster.delete("adopted")
     lab.ssh(NODE, f"rm -rf {archive} {store['path']}")
 
