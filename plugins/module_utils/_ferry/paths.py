@@ -81,8 +81,12 @@ class RunPaths:
                 shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
 
     def remove_staging(self) -> None:
-        """Remove what this run has on the disk, and the folder when it was the last one."""
-        shutil.rmtree(self.staging, ignore_errors=True)
+        """Remove what this run has on the disk, and the folder when it was the last one.
+
+        :raises OSError: something of it stays; the run must stay known then, so that it is tried again.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.staging)
         with contextlib.suppress(OSError):
             os.rmdir(os.path.dirname(self.staging))
 

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -383,6 +385,24 @@ def test_p1_a_late_finish_does_not_thaw_what_the_next_run_froze(node: Node) -> N
     node.source("aborted", frozen=True)
     lifecycle.finish(node.place, node.run)
     assert node.running == 0
+
+
+def test_p5_a_run_whose_files_stay_is_not_forgotten(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.makedirs(node.place.staging)
+    rmdir = os.rmdir
+
+    def busy(path: str, **options: Any) -> None:
+        if path == node.place.staging:
+            raise OSError(errno.EBUSY, "busy", path)
+        rmdir(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", busy)
+        with pytest.raises(OSError, match="busy"):
+            lifecycle.finish(node.place, node.run)
+    assert os.path.isdir(node.place.directory)
+    lifecycle.finish(node.place, node.run)
+    assert not os.path.exists(node.place.directory) and not os.path.exists(node.place.staging)
 
 
 def test_finish_of_a_run_without_a_journal(node: Node) -> None:
