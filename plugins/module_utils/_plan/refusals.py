@@ -249,7 +249,7 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "no_age": Kind(
         "A node lacks age, which encrypts what goes through a store.",
-        "Install the package age on both nodes (playbooks/bootstrap.yml does), or use transfer=stream.",
+        "Install the package age on both nodes (playbooks/bootstrap.yml does, on Debian and Ubuntu), or use transfer=stream.",
     ),
     "runc_old": Kind(
         "runc is absent or too old.", "Install runc 1.2 or later on nodes with cgroup v2 (1.1 does on v1)."
