@@ -18,6 +18,7 @@ import typing as t
 from .._common.files import write_json
 from .._criu import tcp
 from .._ferry import paths
+from .._store.spool import Pulse, no_pulse
 from . import changes, info, metadata, reader
 from .errors import EXPORT, DamagedArchive, NoCheckpoint, TooLarge
 from .reader import DELETED, IMAGES, LOGS, ROOTFS, SHM, SPEC, Checkpoint, Member
@@ -43,6 +44,7 @@ def convert(
     reference: str = "",
     pod_object: t.Mapping[str, t.Any] | None = None,
     ratio: int = DEFAULT.ratio,
+    pulse: Pulse = no_pulse,
 ) -> Fields:
     """Lay out the state in ``folder``, which is empty and for root only, and say what a manifest needs to know.
 
@@ -61,7 +63,7 @@ def convert(
     images = os.path.join(place, "criu")
     os.makedirs(place, mode=0o700)
     os.mkdir(images, 0o700)
-    files = _lay(checkpoint, survey, place, limit)
+    files = _lay(checkpoint, survey, place, _Budget(limit, pulse))
     missing = [name for name in _NEEDED if not os.path.exists(os.path.join(images, name))]
     if missing:
         raise NoCheckpoint(
@@ -124,10 +126,9 @@ def _survey(checkpoint: Checkpoint, limits: Limits) -> changes.Survey:
     return found._replace(deleted=found.deleted | listed)
 
 
-def _lay(checkpoint: Checkpoint, survey: changes.Survey, place: str, limit: int) -> int:
+def _lay(checkpoint: Checkpoint, survey: changes.Survey, place: str, budget: _Budget) -> int:
     """Write the files; returns the bytes of those that are not memory."""
     nothing = changes.Survey(frozenset(), frozenset())
-    budget = _Budget(limit)
     files = 0
     rootfs = os.path.join(place, "rootfs.tar")
     for member in checkpoint.members():
@@ -152,12 +153,14 @@ def _lay(checkpoint: Checkpoint, survey: changes.Survey, place: str, limit: int)
 
 
 class _Budget:
-    """Bytes that may still be written."""
+    """Bytes that may still be written, and whether to go on at all."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, pulse: Pulse) -> None:
         self.left = limit
+        self._pulse = pulse
 
     def take(self, count: int) -> int:
+        self._pulse()
         if count > self.left:
             raise TooLarge("the checkpoint is more than was reserved for it", "Reserve more memory.")
         self.left -= count

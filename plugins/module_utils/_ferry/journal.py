@@ -30,6 +30,10 @@ THAW_BY_GUARD = ("freezing", "frozen", "data_ready")
 """States in which a source whose ferry died must run again."""
 
 
+LOADING = "loading"
+"""The state of a run whose state just comes from a store or an archive: it has no ferry yet."""
+
+
 class Journal:
     """The journal of one run on one node."""
 

@@ -15,7 +15,7 @@ from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflic
 from .._common.files import read_json, write_atomic
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
-from . import paths, thaw, through, units
+from . import busy, paths, thaw, through, units
 from .arrival import give_up
 from .control import Client
 from .journal import THAW_BY_GUARD, Journal, all_runs
@@ -43,8 +43,10 @@ def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = pa
         role = str(data.get("role"))
         entry = {name: data.get(name) for name in _SHOWN}
         entry["run"] = place.run
-        entry["alive"] = units.alive(place, role, runner)
-        entry["controlled"] = _controlled(place) if entry["alive"] else False
+        entry["busy"] = busy.held(place)
+        entry["alive"] = entry["busy"] or units.alive(place, role, runner)
+        # Who works on it is a session, and that lives as long as its controller.
+        entry["controlled"] = entry["busy"] or (_controlled(place) if entry["alive"] else False)
         if role == "target":
             entry["record"] = record_of(place)
             entry["restored"] = _restored(place)
@@ -147,13 +149,24 @@ def settle(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> None:
         journal.write("relinquished" if journal.data.get("mode") == "successor" else "committed")
 
 
-def finish(place: paths.RunPaths, runner: Runner) -> None:
+def finish(place: paths.RunPaths, runner: Runner) -> bool:
     """End a run on this node and remove everything of it. Does nothing for a run that is not there.
 
-    :raises StateConflict: the run has not come to an end that allows it.
+    :returns: whether there was something.
+    :raises StateConflict: the run has not come to an end that allows it, or another session is just storing its state.
     """
     if not os.path.isdir(place.directory):
-        return
+        return False
+    with contextlib.ExitStack() as kept:
+        try:
+            kept.enter_context(busy.ending(place))
+        except NotFound:
+            return True  # who worked on it has just removed it
+        _end(place, runner)
+    return True
+
+
+def _end(place: paths.RunPaths, runner: Runner) -> None:
     try:
         journal = Journal.load(place)
     except NotFound:

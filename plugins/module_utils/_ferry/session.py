@@ -18,11 +18,11 @@ import time
 import typing as t
 
 from .._common.digest import engine_digest
-from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
+from .._common.errors import Cancelled, InvalidInput, NotFound, PodferryError, StateConflict
 from .._runtime import images, inspect, process
 from .._runtime.facts import collect
 from .._store import operations
-from . import lifecycle, paths, stored, units
+from . import busy, lifecycle, paths, stored, units
 from .control import Client
 from .record import Record
 
@@ -40,6 +40,15 @@ class Session:
         self._lock = threading.Lock()
         self.runner = runner
         self._ferries: dict[str, Attached] = {}
+        self._left = threading.Event()
+
+    def pulse(self) -> None:
+        """The pulse of work that is of no use without its controller.
+
+        :raises Cancelled: he is gone.
+        """
+        if self._left.is_set():
+            raise Cancelled("the controller is gone", "Run it again.")
 
     def say(self, message: t.Mapping[str, t.Any]) -> None:
         """Write one line to the controller; a controller that is gone is no error here."""
@@ -64,6 +73,7 @@ class Session:
             worker = threading.Thread(target=self._handle, args=(request,), daemon=True)
             workers = [other for other in workers if other.is_alive()] + [worker]
             worker.start()
+        self._left.set()
         # What was asked for is done also when nobody waits for the answer any more: a kill, a surrender, a finish.
         deadline = time.monotonic() + _LAST_REQUESTS_SECONDS
         for attached in list(self._ferries.values()):
@@ -201,8 +211,11 @@ def _to_ferry(operation: str) -> Operation:
 
 
 def _cancel(session: Session, arguments: Arguments) -> t.Any:
+    place = _run(arguments)
+    if busy.stop(place):
+        return {"cancelled": True}
     try:
-        return session.ferry(_run(arguments).run).ask({"op": "cancel"})
+        return session.ferry(place.run).ask({"op": "cancel"})
     except NotFound:
         return {"cancelled": False}
 
@@ -223,6 +236,15 @@ def _undo_arm(session: Session, arguments: Arguments) -> t.Any:
 
 def _of_store(operation: t.Callable[[Arguments], t.Any]) -> Operation:
     return lambda session, arguments: operation(arguments)
+
+
+def _checkpoint_save(session: Session, arguments: Arguments) -> t.Any:
+    place = _run(arguments)
+    try:
+        return stored.save(place, arguments, session.pulse)
+    except Cancelled:
+        lifecycle.finish(place, session.runner)  # nobody will store it any more
+        raise
 
 
 def _restore_start(session: Session, arguments: Arguments) -> t.Any:
@@ -257,13 +279,13 @@ OPERATIONS: dict[str, Operation] = {
     "record": lambda session, arguments: lifecycle.record_of(_run(arguments)),
     "thaw": lambda session, arguments: lifecycle.thaw_source(_run(arguments), arguments),
     "settle": lambda session, arguments: lifecycle.settle(_run(arguments), arguments),
-    "checkpoint_save": lambda session, arguments: stored.save(_run(arguments), arguments),
+    "checkpoint_save": _checkpoint_save,
     **{name: _of_store(operation) for name, operation in operations.OPERATIONS.items()},
     "archive_weigh": lambda session, arguments: stored.weigh(arguments),
-    "archive_adopt": lambda session, arguments: stored.adopt(_run(arguments), arguments, session.runner),
-    "restore_load": lambda session, arguments: stored.load(_run(arguments), arguments, session.runner),
+    "archive_adopt": lambda session, arguments: stored.adopt(_run(arguments), arguments, session.runner, session.pulse),
+    "restore_load": lambda session, arguments: stored.load(_run(arguments), arguments, session.runner, session.pulse),
     "restore_start": _restore_start,
-    "finish": lambda session, arguments: lifecycle.finish(_run(arguments), session.runner),
+    "finish": lambda session, arguments: {"ended": lifecycle.finish(_run(arguments), session.runner)},
 }
 """Everything that a controller can ask of a node."""
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import typing as t
@@ -13,42 +14,62 @@ import typing as t
 from .._archive.convert import convert
 from .._archive.info import inspect
 from .._archive.reader import Checkpoint
-from .._common.errors import InvalidInput, PodferryError, StateConflict
+from .._common.errors import InvalidInput, StateConflict
 from .._common.files import read_json, write_json
 from .._runtime import loopback
 from .._runtime.process import Runner
 from .._store import node
 from .._store.manifest import canonical, parse
-from . import lifecycle, paths
+from .._store.spool import Pulse, no_pulse
+from . import busy, lifecycle, paths
 from .base import mount_images, roster
 from .checkpoint import POD, STATE
-from .journal import Journal
+from .journal import LOADING, Journal
 
 Arguments = t.Mapping[str, t.Any]
 
 
-def save(place: paths.RunPaths, arguments: Arguments) -> dict[str, t.Any]:
+def save(place: paths.RunPaths, arguments: Arguments, pulse: Pulse = no_pulse) -> dict[str, t.Any]:
     """Put what the run's ferry has dumped into a store. It is a checkpoint only once it is published.
 
+    The ferry has ended: until this has, too, the run is kept from everybody who cleans up.
+
     :returns: the manifest, as the text to be signed.
+    :raises NotFound: the run was ended.
     :raises StateConflict: the run has not dumped anything.
+    :raises InvalidInput: a part of what it has dumped is not there.
     """
-    journal = Journal.load(place)
-    if journal.data.get("mode") != "checkpoint" or journal.state != "copied":
-        raise StateConflict(f"run {place.run} is {journal.state}: it has no checkpoint to store")
-    for item in journal.data["containers"]:
-        shutil.rmtree(place.work(str(item["name"])), ignore_errors=True)  # logs of the dump
-    _gather(place)
-    manifest = node.save(
-        arguments["store"],
-        place.images,
-        arguments["fields"],
-        parent=str(arguments.get("parent") or ""),
-        compression=str(arguments.get("compression") or "zstd"),
-        recipient=str(arguments.get("recipient") or ""),
-        identity=str(arguments.get("identity") or ""),
-    )
+    with busy.Work(place, pulse) as work:
+        journal = Journal.load(place)
+        if journal.data.get("mode") != "checkpoint" or journal.state != "copied":
+            raise StateConflict(f"run {place.run} is {journal.state}: it has no checkpoint to store")
+        dumped = [str(item["name"]) for item in journal.data["containers"]]
+        for name in dumped:
+            shutil.rmtree(place.work(name), ignore_errors=True)  # logs of the dump
+        _gather(place)
+        _check_whole(place, dumped)
+        manifest = node.save(
+            arguments["store"],
+            place.images,
+            arguments["fields"],
+            parent=str(arguments.get("parent") or ""),
+            compression=str(arguments.get("compression") or "zstd"),
+            recipient=str(arguments.get("recipient") or ""),
+            identity=str(arguments.get("identity") or ""),
+            pulse=work.pulse,
+        )
     return {"manifest": canonical(manifest).decode()}
+
+
+def _check_whole(place: paths.RunPaths, dumped: t.Iterable[str]) -> None:
+    """What is stored as a checkpoint must be one: whoever restores it would find out too late."""
+    read_object(place, POD)
+    described = read_object(place, STATE).get("containers")
+    if not isinstance(described, list) or not described:
+        raise InvalidInput(f"the dump's {STATE} names no containers", "Take another checkpoint.")
+    for name in [*described, *dumped]:
+        if not os.path.isdir(place.criu(paths.valid_name(name))):
+            raise InvalidInput(f"the dump has nothing of container {name}", "Take another checkpoint.")
 
 
 def _gather(place: paths.RunPaths) -> None:
@@ -60,7 +81,7 @@ def _gather(place: paths.RunPaths) -> None:
             shutil.move(os.path.join(folder, name), os.path.join(there, name))
 
 
-def adopt(place: paths.RunPaths, arguments: Arguments, runner: Runner) -> dict[str, t.Any]:
+def adopt(place: paths.RunPaths, arguments: Arguments, runner: Runner, pulse: Pulse = no_pulse) -> dict[str, t.Any]:
     """Take an archive of the kubelet's (or another engine's) for what a ferry of ours would have dumped.
 
     :returns: what its manifest has to say, as far as the archive tells.
@@ -71,8 +92,7 @@ def adopt(place: paths.RunPaths, arguments: Arguments, runner: Runner) -> dict[s
         raise InvalidInput("the pod's object is missing")
     namespace, name = paths.valid_name(arguments.get("namespace")), paths.valid_name(arguments.get("pod"))
     container = paths.valid_name(arguments.get("container"))
-    place.create()
-    try:
+    with _coming(place, runner, pulse, role="source", mode="checkpoint", namespace=namespace, pod=name) as work:
         size = int(arguments["need_bytes"])
         mount_images(place, size, runner)
         fields = convert(
@@ -83,15 +103,33 @@ def adopt(place: paths.RunPaths, arguments: Arguments, runner: Runner) -> dict[s
             namespace=namespace,
             pod=name,
             pod_object=pod,
+            pulse=work.pulse,
         )
         # Which containers have finished, say, only the pod tells.
         state = {**read_object(place, STATE), "roster": roster(arguments.get("roster") or {})}
         write_json(os.path.join(place.images, STATE), state)
-        Journal(place).write(
-            "copied", run=place.run, role="source", mode="checkpoint", namespace=namespace, pod=name, containers=[]
-        )  # fmt: skip
-        return fields
-    except (OSError, PodferryError):
+        work.pulse()
+        Journal.load(place).write("copied")
+    return fields
+
+
+@contextlib.contextmanager
+def _coming(place: paths.RunPaths, runner: Runner, pulse: Pulse, **about: t.Any) -> t.Iterator[busy.Work]:
+    """A new run whose state comes into this node's memory. Nothing of it stays when that fails or is stopped.
+
+    The journal comes first, so that whoever looks for leftovers of the pod finds it if this process is killed.
+
+    :raises StateConflict: there is a run of that id.
+    """
+    try:
+        place.create()
+    except FileExistsError:
+        raise StateConflict(f"this node has a run {place.run} already", "Give the id of another.") from None
+    try:
+        with busy.Work(place, pulse) as work:
+            Journal(place).write(LOADING, run=place.run, containers=[], **about)
+            yield work
+    except BaseException:
         lifecycle.finish(place, runner)
         raise
 
@@ -105,14 +143,14 @@ def weigh(arguments: Arguments) -> dict[str, t.Any]:
     return {"unpacked": int(container["bytes"]["unpacked"])}
 
 
-def load(place: paths.RunPaths, arguments: Arguments, runner: Runner) -> dict[str, t.Any]:
+def load(place: paths.RunPaths, arguments: Arguments, runner: Runner, pulse: Pulse = no_pulse) -> dict[str, t.Any]:
     """Bring a checkpoint's state into memory of this node, verified; the run is there from now on.
 
     :returns: the pod as the API had it, and what the restore has to know.
     """
     manifest = parse(str(arguments["manifest"]).encode())
-    place.create()
-    try:
+    namespace, pod = manifest.place
+    with _coming(place, runner, pulse, role="target", mode="restore", namespace=namespace, pod=pod) as work:
         size = int(arguments["need_bytes"])
         mount_images(place, size, runner)
         node.load(
@@ -122,11 +160,9 @@ def load(place: paths.RunPaths, arguments: Arguments, runner: Runner) -> dict[st
             identity=str(arguments.get("identity") or ""),
             limit=size,
             run=place.run,
+            pulse=work.pulse,
         )
         return {"pod": read_object(place, POD), "state": read_object(place, STATE)}
-    except (OSError, PodferryError):
-        lifecycle.finish(place, runner)
-        raise
 
 
 def read_object(place: paths.RunPaths, name: str) -> dict[str, t.Any]:

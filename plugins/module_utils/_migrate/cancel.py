@@ -224,9 +224,14 @@ class Cancel:
         by, since = str(left.context.get("by") or ""), str(left.context.get("since") or "")
         began = (f" by {by}" if by else "") + (f" since {since}" if since else "")
         remedy = "The move is seen through. To have the pod back, move it back." if outcome == "too_late" else ""
+        way = (
+            f"from {left.source_node} to {left.target_node}"
+            if left.moves
+            else f"on {left.source_node or left.target_node}"
+        )
         return Cancelled(
             outcome,
-            f"{message} (run {left.run} from {left.source_node} to {left.target_node}{began})",
+            f"{message} (run {left.run} {way}{began})",
             remedy,
             left.run,
             left.source_node,

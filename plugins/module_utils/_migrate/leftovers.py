@@ -30,6 +30,8 @@ Entry = Mapping[str, Any]
 _PAUSE_S = 1.0
 NO_MOVES = ("checkpoint", "restore")
 """Modes of runs that no other node has a part in."""
+LOADING = "loading"
+"""What a node calls the state of a run that a checkpoint is just brought to its memory for."""
 STATEFULSET_PREFIX = "statefulset/"
 _AT_WORK = frozenset(("prepared", "waiting", "freezing", "frozen", "data_ready", "go_given"))
 
@@ -86,11 +88,12 @@ class Leftover:
 
     @property
     def at_work(self) -> bool:
-        """A ferry is still on its way to a decision."""
+        """A ferry is still on its way to a decision, or a session stores what it has dumped."""
         if self.undo is not None and self.undo.get("alive"):
             return False  # past the decision; its end is waited for through the API
         if self.source is not None:
-            return bool(self.source.get("alive")) and self.source.get("state") in _AT_WORK
+            at_it = self.source.get("state") in _AT_WORK or self.source.get("busy")
+            return bool(self.source.get("alive")) and bool(at_it)
         record = (self.target or {}).get("record") or {}
         return bool((self.target or {}).get("alive")) and record.get("state") in ("armed", "none")
 
@@ -127,7 +130,8 @@ def find(tools: Tools, peers: Peers, namespace: str, names: Iterable[str], nodes
         except PodferryError:
             silent.add(node)
             continue
-        entries[node] = [dict(e) for e in told]
+        told = [dict(e) for e in told if not _comes(e)]
+        entries[node] = told
         for entry in told:
             if wanted & _names(entry):
                 context = entry.get("context") or {}
@@ -136,9 +140,14 @@ def find(tools: Tools, peers: Peers, namespace: str, names: Iterable[str], nodes
                     for n in (entry.get("target_node"), context.get("source_node"), context.get("target_node"))
                     if n
                 ]
-                if entry.get("role") == "target" and not context:
+                if entry.get("role") == "target" and not context and entry.get("mode") not in NO_MOVES:
                     queue += list(tools.inventory)  # its source may be anywhere
     return _join(namespace, wanted, entries, frozenset(silent))
+
+
+def _comes(entry: Entry) -> bool:
+    """A checkpoint that is just brought into the node's memory: for a pod of its own, whatever happens to this one."""
+    return entry.get("mode") == "restore" and entry.get("state") == LOADING and bool(entry.get("alive"))
 
 
 def _names(entry: Entry) -> set[str]:

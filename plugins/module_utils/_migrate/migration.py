@@ -277,4 +277,7 @@ def _refuse(report: Report, refusal: Refusal) -> None:
 def _sentence(left: leftovers.Leftover) -> str:
     by, since = left.context.get("by"), left.context.get("since")
     who = (f", started by {by}" if by else "") + (f" at {since}" if since else "")
+    if left.mode == "checkpoint":
+        stored = "is storing" if (left.source or {}).get("busy") else "takes"
+        return f"Run {left.run} {stored} a checkpoint of pod {left.source_pod} on {left.source_node}{who}."
     return f"Run {left.run} moves pod {left.source_pod} from {left.source_node or 'a node not known'} to {left.target_node or 'a node not known'}{who}."

@@ -85,7 +85,7 @@ CATALOGUE: dict[str, Kind] = {
         "Check that 'ansible HOST -m ping --become' works, and run playbooks/bootstrap.yml.",
     ),
     "migration_under_way": Kind(
-        "Another migration of this pod is under way.",
+        "Another migration of this pod is under way, or a checkpoint of it is being taken or stored.",
         "Wait for its end, or stop it with playbooks/cancel.yml. If its controller is gone, its ferries give up within a minute: "
         "then run this play again, it cleans up or goes on.",
     ),

@@ -152,10 +152,14 @@ def pack(
 def listing(folder: str) -> t.Dict[str, int]:
     """Names and sizes of the files below ``folder``; links, sockets and pipes are CRIU's and ours, and no state.
 
-    :raises InvalidInput: there is a file that is no part of a pod's state.
+    :raises InvalidInput: there is a file that is no part of a pod's state, or a folder that cannot be read.
     """
+
+    def unreadable(error: OSError) -> None:
+        raise InvalidInput(f"the state in {folder} is not there to be read: {error.strerror}") from error
+
     found = {}
-    for top, folders, files in os.walk(folder):
+    for top, folders, files in os.walk(folder, onerror=unreadable):
         folders.sort()
         for base in sorted(files):
             path = os.path.join(top, base)
