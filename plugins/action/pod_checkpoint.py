@@ -83,7 +83,7 @@ def outcome(result: dict[str, Any], taken: list[Taken]) -> dict[str, Any]:
     """The task's result. Every pod must have come to its checkpoint."""
     result["checkpoints"] = [each.to_dict() for each in taken]
     result["changed"] = any(each.outcome in ("stored", "planned") for each in taken)
-    bad = [each for each in taken if each.outcome in ("refused", "failed")]
+    bad = [each for each in taken if each.outcome in ("refused", "cancelled", "failed")]
     if not bad:
         return {**result, "msg": f"{len(taken)} checkpoint{'s' * (len(taken) != 1)}"}
     return {

@@ -26,7 +26,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - Decides whether each pod can be dumped, and dumps none.
+      - Decides whether each pod can be dumped, looks whether the keys are keys and the store can be reached, and dumps none.
   diff_mode:
     support: none
   idempotent:
@@ -120,7 +120,7 @@ checkpoints:
       description: Id of the checkpoint; the ids of a pod sort by time.
       type: str
     outcome:
-      description: V(stored), V(planned) (check mode), V(refused) or V(failed).
+      description: V(stored), V(planned) (check mode), V(refused), V(cancelled) or V(failed).
       type: str
     frozen_ms:
       description: How long the pod stood, in milliseconds.

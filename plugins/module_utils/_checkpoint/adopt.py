@@ -55,19 +55,19 @@ def adopt(
             "Import it on a node with more free memory.",
         )
     timeout_s = 120.0 + need / _SLOWEST_BYTES_S
-    told = peer.call(
-        "archive_adopt",
-        timeout_s=timeout_s,
-        run=run,
-        path=archive.path,
-        namespace=namespace,
-        pod=name,
-        container=archive.container,
-        object=kept_object(pod),
-        need_bytes=need,
-        roster=roster.settings(pod),
-    )
-    try:
+    try:  # also when the node does not answer in time: it may have the whole state in its memory
+        told = peer.call(
+            "archive_adopt",
+            timeout_s=timeout_s,
+            run=run,
+            path=archive.path,
+            namespace=namespace,
+            pod=name,
+            container=archive.container,
+            object=kept_object(pod),
+            need_bytes=need,
+            roster=roster.settings(pod),
+        )
         now = datetime.datetime.fromtimestamp(wall(), datetime.UTC)
         fields = {
             "id": names.new_id(now, run),

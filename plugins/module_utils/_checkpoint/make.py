@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent import futures
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .._kube import predicates
 from .._migrate.errors import Cancelled, DeadlineExceeded, NodeError, PodferryError, SessionLost
 from .._migrate.gather import containers
+from .._migrate.leftovers import LOADING
 from .._migrate.peer import Peer, Peers
 from .._migrate.ports import Tools
 from .._migrate.session import Event, EventLog
@@ -24,14 +27,18 @@ from .._plan import containers as roster
 from .._plan.budgets import need_bytes
 from .._plan.facts import NodeFacts, PodInspection
 from .._plan.options import Options
+from .._plan.refusals import Refusal, refuse
 from .._store import names
-from .vault import Vault
+from .._store.manifest import Manifest
+from .depot import Depot
 
 Obj = Mapping[str, Any]
 
 _START_TIMEOUT_S = 60.0
 _END_MARGIN_S = 60.0
 _SLOWEST_STORE_BYTES_S = 2 * 1024 * 1024
+_STOP_S = 60.0
+"""Until a node that was told to stop storing has taken away what it had stored."""
 _KEPT_FACTS = ("arch", "kernel", "cpu_flags", "cpu_model", "cgroup", "time_namespaces")
 _KEPT_PARTS = {"criu": ("version", "check_ok"), "runtime": ("engine", "version", "runc", "oci")}
 _SERVER_SET = ("managedFields", "resourceVersion", "generation", "creationTimestamp", "selfLink")
@@ -57,7 +64,7 @@ class Taken:
     node: str = ""
     id: str = ""
     outcome: str = "planned"
-    """planned, stored, refused or failed"""
+    """planned, stored, refused, cancelled or failed"""
     frozen_ms: float | None = None
     bytes: dict[str, int] = field(default_factory=dict)
     parent: str = ""
@@ -73,7 +80,7 @@ class Taken:
 class Checkpoints:
     """Takes checkpoints, one pod after the other. Raises nothing for one pod: its record says what went wrong."""
 
-    def __init__(self, tools: Tools, open_vault: Callable[[Peer], Vault], options: Options, wish: Wish) -> None:
+    def __init__(self, tools: Tools, open_vault: Callable[[Peer], Depot], options: Options, wish: Wish) -> None:
         self._tools = tools
         self._open_vault = open_vault
         self._options = options
@@ -90,16 +97,43 @@ class Checkpoints:
         taken = Taken(namespace, name, predicates.node_of(pod) or "")
         self._tools.reporter.phase("checkpoint", taken.node, f"{namespace}/{name}")
         try:
-            subject = self._look(pod, taken)
-            taken.warnings = decisions.warnings(subject)
-            refusals = decisions.check_source(subject, self._options)
-            if refusals:
-                taken.refusals, taken.outcome = [r.to_dict() for r in refusals], "refused"
-            elif not dry:
-                self._carry(subject, taken)
+            decided = self._decide(pod, taken)
+            if decided is not None and not dry:
+                self._check_interrupt()
+                subject, vault = decided
+                self._carry(subject, taken, vault)
         except PodferryError as exc:
-            taken.outcome, taken.error = "failed", exc.to_dict()
+            # A node's word for it, too: it may have been told by somebody else (playbooks/cancel.yml).
+            stopped = isinstance(exc, Cancelled) or getattr(exc, "type", "") == Cancelled.kind
+            taken.outcome, taken.error = "cancelled" if stopped else "failed", exc.to_dict()
         return taken
+
+    def _decide(self, pod: Obj, taken: Taken) -> tuple[decisions.Subject, Depot] | None:
+        """All that can be known before the pod is touched; None when it is refused."""
+        self._check_interrupt()
+        subject = self._look(pod, taken)
+        taken.warnings = decisions.warnings(subject)
+        refusals = decisions.check_source(subject, self._options)
+        if refusals:
+            taken.refusals, taken.outcome = [r.to_dict() for r in refusals], "refused"
+            return None
+        try:
+            peer = self._peers.get(taken.node)
+            refusals = under_way(self._runs(peer, taken))
+            if not refusals:
+                vault = self._open_vault(peer)
+                vault.look(taken.namespace, taken.pod, self._wish.recipient)
+                return subject, vault
+        except PodferryError as exc:
+            exc.phase = exc.phase or "preflight"
+            taken.outcome, taken.error = "refused", exc.to_dict()
+            return None
+        taken.refusals, taken.outcome = [r.to_dict() for r in refusals], "refused"
+        return None
+
+    def _check_interrupt(self) -> None:
+        if self._tools.interrupt.is_set():
+            raise Cancelled("the checkpoint was cancelled before it was begun", "The pod runs on.")
 
     def _look(self, pod: Obj, taken: Taken) -> decisions.Subject:
         hosts = [h.name for h in self._tools.inventory.get(taken.node, ())]
@@ -125,7 +159,7 @@ class Checkpoints:
             return decisions.Subject(pod, hosts, self._tools.own_digest, error=exc.message)
         return decisions.Subject(pod, hosts, self._tools.own_digest, facts, inspection, told=told)
 
-    def _carry(self, subject: decisions.Subject, taken: Taken) -> None:
+    def _carry(self, subject: decisions.Subject, taken: Taken, vault: Depot) -> None:
         peer = self._peers.get(taken.node)
         self._sweep(peer, taken)
         run = self._tools.new_run()
@@ -134,17 +168,22 @@ class Checkpoints:
         try:
             self._start(peer, run, subject, taken)
             self._await_end(peer, run, subject, taken)
-            self._store(peer, run, subject, taken, now)
+            self._store(peer, run, subject, taken, now, vault)
             taken.outcome = "stored"
         finally:
+            if taken.outcome != "stored":  # an earlier session of ours may still be storing it
+                with contextlib.suppress(PodferryError):
+                    peer.call("cancel", run=run, patience_s=0.0)
             with contextlib.suppress(PodferryError):
                 peer.call("finish", run=run, timeout_s=60.0, patience_s=20.0)
 
+    def _runs(self, peer: Peer, taken: Taken) -> list[Mapping[str, Any]]:
+        return list(peer.call("runs", namespace=taken.namespace, pod=taken.pod).get("runs") or [])
+
     def _sweep(self, peer: Peer, taken: Taken) -> None:
         """A checkpoint whose controller died left its state in memory; it holds the pod's place."""
-        told = peer.call("runs", namespace=taken.namespace, pod=taken.pod).get("runs") or []
-        for entry in told:
-            if entry.get("mode") == "checkpoint" and not entry.get("alive"):
+        for entry in self._runs(peer, taken):
+            if left_over(entry):
                 peer.call("finish", run=str(entry["run"]), timeout_s=60.0)
 
     def _start(self, peer: Peer, run: str, subject: decisions.Subject, taken: Taken) -> None:
@@ -210,8 +249,9 @@ class Checkpoints:
             raise Cancelled("the checkpoint was cancelled", "The pod runs on.")
         raise DeadlineExceeded(f"the dump did not end within {timeout_s:.0f} s", "See the node's journal.")
 
-    def _store(self, peer: Peer, run: str, subject: decisions.Subject, taken: Taken, now: datetime.datetime) -> None:
-        vault = self._open_vault(peer)
+    def _store(
+        self, peer: Peer, run: str, subject: decisions.Subject, taken: Taken, now: datetime.datetime, vault: Depot
+    ) -> None:
         self._tools.reporter.phase("store", taken.node, f"{vault}; the pod runs on")
         pod = subject.pod
         need = size_of(subject.inspection, self._options)
@@ -233,17 +273,73 @@ class Checkpoints:
             ],
             "facts": kept_facts(subject.told),
         }
-        manifest = vault.save(
-            run,
-            fields,
-            need_bytes=need,
-            incremental=self._wish.incremental,
-            compression=self._wish.compression,
-            recipient=self._wish.recipient,
-            timeout_s=_START_TIMEOUT_S + need / _SLOWEST_STORE_BYTES_S,
-        )
+
+        def save() -> Manifest:
+            return vault.save(
+                run,
+                fields,
+                need_bytes=need,
+                incremental=self._wish.incremental,
+                compression=self._wish.compression,
+                recipient=self._wish.recipient,
+                timeout_s=_START_TIMEOUT_S + need / _SLOWEST_STORE_BYTES_S,
+            )
+
+        manifest = self._unless_stopped(peer, run, save)
+        taken.warnings += vault.warnings
         taken.parent = manifest.parent
         taken.bytes = dict(manifest.bytes)
+
+    def _unless_stopped(self, peer: Peer, run: str, save: Callable[[], Manifest]) -> Manifest:
+        """Wait for ``save``, which may take hours, and for somebody who does not want to.
+
+        The node is told until it stops: it may not have begun, or be done, when it hears of it first. What was published stays.
+        """
+        saved: futures.Future[Manifest] = futures.Future()
+
+        def carry() -> None:
+            try:
+                saved.set_result(save())
+            except BaseException as exc:  # noqa: BLE001 - it is raised in the other thread
+                saved.set_exception(exc)
+
+        threading.Thread(target=carry, name="podferry-store", daemon=True).start()
+        deadline: float | None = None
+        while not futures.wait((saved,), self._tools.tick_s).done:
+            if not self._tools.interrupt.is_set():
+                continue
+            if deadline is None:
+                deadline = self._tools.clock() + _STOP_S
+                self._tools.reporter.phase("cancel", peer.node, f"run {run}")
+            with contextlib.suppress(PodferryError):
+                peer.call("cancel", run=run, patience_s=0.0)
+            if self._tools.clock() >= deadline:
+                raise Cancelled(
+                    "the checkpoint was cancelled, and the node does not stop storing it", "The pod runs on."
+                )
+        return saved.result()
+
+
+def left_over(entry: Mapping[str, Any]) -> bool:
+    """Nobody works on this run any more: a checkpoint that was not stored, or one that was to be restored and did not come whole."""
+    mode = entry.get("mode")
+    return (mode == "checkpoint" or (mode == "restore" and entry.get("state") == LOADING)) and not entry.get("alive")
+
+
+def under_way(runs: Iterable[Mapping[str, Any]]) -> list[Refusal]:
+    """Why there is no checkpoint of the pod now: there is another one at work."""
+    found = []
+    for entry in runs:
+        if entry.get("mode") == "checkpoint" and entry.get("alive"):
+            by = str((entry.get("context") or {}).get("by") or "")
+            what = "is storing" if entry.get("busy") else "takes"
+            found.append(
+                refuse(
+                    "migration_under_way",
+                    f"Run {entry['run']} {what} a checkpoint of this pod{f', started by {by}' if by else ''}.",
+                )
+            )
+    return found
 
 
 def size_of(inspection: PodInspection | None, options: Options) -> int:

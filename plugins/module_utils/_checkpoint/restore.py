@@ -20,6 +20,7 @@ from .._plan import estimate, manifest
 from .._plan.facts import NodeFacts
 from .._plan.options import RESTORED_FROM
 from .._store.contract import Entry
+from .make import left_over
 from .vault import Vault
 
 Obj = Mapping[str, Any]
@@ -121,8 +122,9 @@ class Restores:
         """Load the checkpoint and leave its arrival. Nothing of the run stays when this fails. Raises PodferryError."""
         entry = self.look(wanted)
         need = _need(entry)
-        loaded = self._vault.load(run, entry, need_bytes=need, timeout_s=120.0 + need / _SLOWEST_STORE_BYTES_S)
-        try:
+        self._sweep(wanted, run)
+        try:  # also when the node does not answer in time: it may have the whole state in its memory
+            loaded = self._vault.load(run, entry, need_bytes=need, timeout_s=120.0 + need / _SLOWEST_STORE_BYTES_S)
             pod = pod_of(loaded["pod"], wanted, entry.manifest.id, node=self._peer.node, run=run)
             namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
             times = estimate.deadlines(need, twin=False).to_dict()
@@ -143,6 +145,15 @@ class Restores:
             f"{loaded['state']['connections_closed']} TCP connections were closed in the checkpoint."
         ]  # fmt: skip
         return Armed(run, entry.manifest.id, self._peer.node, namespace, name, pod, warnings)
+
+    def _sweep(self, wanted: Wanted, run: str) -> None:
+        """Remove what restores of this pod left whose session was killed while they loaded. Raises PodferryError for a run that is there."""
+        if self.known(run):
+            raise PodferryError(f"node {self._peer.node} has a run {run} already", "Give another run, or none.")
+        told = self._peer.call("runs", namespace=wanted.namespace, pod=wanted.pod).get("runs") or []
+        for entry in told:
+            if entry.get("mode") == "restore" and left_over(entry):
+                self._peer.call("finish", run=str(entry["run"]), timeout_s=60.0)
 
     def wait(self, run: str, timeout_s: float) -> list[dict[str, Any]]:
         """Wait until the restored pod runs. Returns its containers. Raises RestoreFailed with CRIU's reason, PodferryError."""
@@ -171,12 +182,9 @@ class Restores:
 
     def end(self, run: str) -> bool:
         """Remove what the run has on the node; a restore that has not run is given up. False when there was nothing."""
-        if self._entry(run) is None:
-            return False
         with contextlib.suppress(PodferryError):
             self._peer.call("cancel", run=run)
-        self._peer.call("finish", run=run, timeout_s=60.0)
-        return True
+        return bool(self._peer.call("finish", run=run, timeout_s=60.0).get("ended"))
 
     def _entry(self, run: str) -> Mapping[str, Any] | None:
         told = self._peer.call("runs").get("runs") or []

@@ -69,6 +69,11 @@ def public_key(key: str) -> str:
     return _private(key).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
 
 
+def valid_public(keys: str) -> None:
+    """Raises InvalidInput when there is something else than public keys, as :func:`verify` would."""
+    _public(keys)
+
+
 def _private(text: str) -> Ed25519PrivateKey:
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

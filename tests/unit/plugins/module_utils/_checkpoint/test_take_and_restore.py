@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
 from collections.abc import Callable
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.podferry.live.plugins.action import pod_checkpoint
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.adopt import Archive, adopt
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.choose import select
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.depot import Depot
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.make import Checkpoints, Wish, kept_object
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.pod import RestoredPod
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.restore import (
@@ -20,14 +24,15 @@ from ansible_collections.podferry.live.plugins.module_utils._checkpoint.restore 
     pod_of,
 )
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.stores import NodeShelf
-from ansible_collections.podferry.live.plugins.module_utils._checkpoint.vault import Keys, Vault
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.vault import Keys
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeTimeout
-from ansible_collections.podferry.live.plugins.module_utils._migrate.errors import NodeError, PodferryError
+from ansible_collections.podferry.live.plugins.module_utils._migrate.errors import NodeError, PodferryError, SessionLost
 from ansible_collections.podferry.live.plugins.module_utils._migrate.peer import Peer
 from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import InventoryHost, Sessions, Tools
 from ansible_collections.podferry.live.plugins.module_utils._migrate.session import Event, EventLog
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import ARRIVAL, Options
 from ansible_collections.podferry.live.plugins.module_utils._store import manifest as manifests
+from ansible_collections.podferry.live.plugins.plugin_utils import _shelf
 from doubles import objects
 from doubles.world import Clock
 
@@ -177,8 +182,8 @@ def tools(node: Node, cluster: Cluster) -> Tools:
     )
 
 
-def vault(peer: Peer, **keys: str) -> Vault:
-    return Vault("the store", peer, NodeShelf(SPEC, peer.call), Keys(**keys))
+def vault(peer: Peer, **keys: str) -> Depot:
+    return Depot("the store", peer, NodeShelf(SPEC, peer.call), Keys(**keys))
 
 
 def take(node: Node, pod: dict[str, Any] | None = None, wish: Wish | None = None, *, dry: bool = False) -> Any:
@@ -236,6 +241,111 @@ def test_what_a_dead_controller_left_is_removed_first(node: Node) -> None:
     assert node.asked.index("finish") < node.asked.index("ferry_start")
 
 
+def untouched(node: Node) -> bool:
+    return not {"ferry_start", "checkpoint_save", "store_publish", "finish", "cancel"} & set(node.asked)
+
+
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_checkpoint_that_somebody_takes_or_stores_is_waited_for(node: Node, dry: bool, busy: bool) -> None:
+    entry = {"run": RUN, "mode": "checkpoint", "state": "copied" if busy else "frozen", "alive": True, "busy": busy}
+    node.runs.append({**entry, "context": {"by": "she@there"}})
+    taken = take(node, dry=dry)
+    assert (taken.outcome, taken.refusals[0]["code"]) == ("refused", "migration_under_way")
+    assert "started by she@there" in taken.refusals[0]["reason"]
+    assert ("storing" in taken.refusals[0]["reason"]) is busy
+    assert taken.refusals[0]["remedy"].startswith("Wait")
+    assert untouched(node)
+
+
+def test_what_a_killed_load_of_this_pod_left_is_removed_too(node: Node) -> None:
+    node.runs.append({"run": RUN, "mode": "restore", "state": "loading", "alive": False})
+    assert take(node).outcome == "stored"
+    assert node.asked.index("finish") < node.asked.index("ferry_start")
+
+
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize(
+    ("change", "recipient", "says"),
+    [
+        ({"store": {"kind": "s3", "region": "x"}}, "", "needs bucket"),
+        ({"store": {"kind": "registry"}}, "", "needs url"),
+        ({"signing_key": "none"}, "", "signing_key is no private"),
+        ({"verify_key": "none"}, "", "verify_key is no public"),
+        ({"identity": "none"}, "", "identity is no secret key"),
+        ({}, "age1oops", "recipient is no public key"),
+    ],
+)
+def test_what_is_known_to_be_wrong_is_said_before_the_pod_stands(
+    node: Node, dry: bool, change: dict[str, Any], recipient: str, says: str
+) -> None:
+    given = {"store": None, "signing_key": None, "verify_key": None, "identity": None, **change}
+    pod = objects.pod()
+    opener = _shelf.vault_opener(given)
+    work = Checkpoints(
+        tools(node, Cluster(pod)), opener, Options("counter", "", "default"), Wish(recipient=recipient)
+    )  # fmt: skip
+    taken = work.take(pod, dry=dry)
+    assert (taken.outcome, taken.error["type"], taken.error["phase"]) == ("refused", "invalid_input", "preflight")
+    assert says in taken.error["message"] and untouched(node)
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_store_that_does_not_answer_is_found_before_the_pod_stands(node: Node, dry: bool) -> None:
+    node.fails = "store_entries"
+    taken = take(node, dry=dry)
+    assert taken.outcome == "refused" and "store_entries" in taken.error["message"]
+    assert untouched(node)
+
+
+def test_after_a_ctrl_c_no_pod_is_begun(node: Node) -> None:
+    pod = objects.pod()
+    given = tools(node, Cluster(pod))
+    given.interrupt.set()
+    taken = Checkpoints(given, vault, Options("counter", "", "default"), Wish()).take(pod)
+    assert (taken.outcome, taken.error["type"]) == ("cancelled", "cancelled")
+    assert node.asked == []
+    assert pod_checkpoint.outcome({}, [taken])["failed"]
+
+
+def test_a_ctrl_c_stops_the_storing(node: Node) -> None:
+    """The node is told, takes away what it has stored, and the run is ended."""
+    pod = objects.pod()
+    given = tools(node, Cluster(pod))
+    told = threading.Event()
+
+    def checkpoint_save(**_args: Any) -> None:
+        given.interrupt.set()
+        assert told.wait(10)
+        raise NodeError("node-a", "cancelled", "the work was stopped")
+
+    node.checkpoint_save = checkpoint_save  # type: ignore[attr-defined]
+    node.cancel = lambda **_args: told.set()  # type: ignore[attr-defined]
+    taken = Checkpoints(given, vault, Options("counter", "", "default"), Wish()).take(pod)
+    assert (taken.outcome, taken.error["message"]) == ("cancelled", "the work was stopped")
+    assert node.asked[-1] == "finish" and "store_publish" not in node.asked
+
+
+def test_a_node_that_does_not_stop_storing_is_not_waited_for(node: Node) -> None:
+    pod = objects.pod()
+    given = tools(node, Cluster(pod))
+    over = threading.Event()
+    times = itertools.count(0, 50)
+    given = dataclasses.replace(given, clock=lambda: float(next(times)))
+    node.end = {"outcome": "captured", "frozen_ms": 1.0}
+
+    def checkpoint_save(**_args: Any) -> None:
+        given.interrupt.set()
+        over.wait(20)
+        raise NodeError("node-a", "cancelled", "late")
+
+    node.checkpoint_save = checkpoint_save  # type: ignore[attr-defined]
+    taken = Checkpoints(given, vault, Options("counter", "", "default"), Wish()).take(pod)
+    over.set()
+    assert taken.outcome == "cancelled" and "does not stop" in taken.error["message"]
+    assert node.asked.count("cancel") > 1
+
+
 # --- restore ---------------------------------------------------------------------------------------------------------
 
 
@@ -291,6 +401,56 @@ def test_what_fails_after_the_load_is_ended(node: Node) -> None:
     node.fails = "restore_start"
     with pytest.raises(PodferryError):
         restores(node).arm(WANTED, RUN)
+    assert node.asked[-1] == "finish"
+
+
+@pytest.mark.parametrize("error", [SessionLost("node-b", "no answer within 184 s"), KeyboardInterrupt()])
+def test_a_load_that_nobody_hears_the_end_of_is_ended(node: Node, error: BaseException) -> None:
+    """The whole memory may be on the node, and the caller does not learn the run's id in time."""
+    take(node)
+    node.asked.clear()
+
+    def restore_load(**_args: Any) -> None:
+        raise error
+
+    node.restore_load = restore_load  # type: ignore[attr-defined]
+    with pytest.raises(type(error)):
+        restores(node).arm(WANTED, RUN)
+    assert node.asked[-1] == "finish"
+
+
+def test_an_archive_that_nobody_hears_the_end_of_is_ended(node: Node) -> None:
+    def archive_adopt(**_args: Any) -> None:
+        raise SessionLost("node-a", "no answer within 184 s")
+
+    node.archive_weigh = lambda **_args: {"unpacked": 1}  # type: ignore[attr-defined]
+    node.archive_adopt = archive_adopt  # type: ignore[attr-defined]
+    with pytest.raises(SessionLost):
+        adopt(Archive("/a.tar", 1, "app", objects.pod()), RUN, node, vault(node), Wish(), lambda: 0.0)  # type: ignore[arg-type]
+    assert node.asked[-1] == "finish"
+
+
+def test_a_run_that_is_there_is_not_loaded_over(node: Node) -> None:
+    take(node)
+    node.asked.clear()
+    node.runs.append({"run": RUN, "mode": "restore", "state": "prepared", "alive": True})
+    with pytest.raises(PodferryError, match="already"):
+        restores(node).arm(WANTED, RUN)
+    assert not {"restore_load", "finish"} & set(node.asked)
+
+
+def test_a_killed_load_is_swept_by_the_next(node: Node) -> None:
+    take(node)
+    node.asked.clear()
+    node.runs.append({"run": "b" * 12, "mode": "restore", "state": "loading", "alive": False})
+    restores(node).arm(WANTED, RUN)
+    assert node.asked.index("finish") < node.asked.index("restore_load")
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_the_end_is_asked_for_also_when_the_node_lists_nothing(node: Node, ended: bool) -> None:
+    node.finish = lambda **_args: {"ended": ended}  # type: ignore[attr-defined]
+    assert restores(node).end(RUN) is ended
     assert node.asked[-1] == "finish"
 
 
