@@ -104,11 +104,17 @@ class StateConflict(PodferryError):
     kind = "state_conflict"
 
 
+class LeftOver(PodferryError):
+    """A run has come to its end, but something of it cannot be removed; asking again tries again."""
+
+    kind = "left_over"
+
+
 _BY_KIND: dict[str, type[PodferryError]] = {
     cls.kind: cls
     for cls in (
         PodferryError, InvalidInput, NotFound, CommandFailed, FreezeFailed, DumpFailed, RestoreFailed, LinkLost,
-        DeadlineExceeded, Cancelled, StateConflict,
+        DeadlineExceeded, Cancelled, StateConflict, LeftOver,
     )
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import typing as t
 
-from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
+from .._common.errors import InvalidInput, LeftOver, NotFound, PodferryError, StateConflict
 from .._common.files import read_json, write_atomic
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
@@ -41,10 +41,15 @@ def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = pa
         if pod and pod not in (data.get("pod"), data.get("target_pod"), data.get("source_pod")):
             continue
         role = str(data.get("role"))
+        held = busy.held(place)
+        alive = held or units.alive(place, role, runner)
+        # Read anew after that look: a ferry that has ended by now may have committed since the first reading.
+        try:
+            data = Journal.load(place).data
+        except NotFound:
+            continue  # somebody ends it just now
         entry = {name: data.get(name) for name in _SHOWN}
-        entry["run"] = place.run
-        entry["busy"] = busy.held(place)
-        entry["alive"] = entry["busy"] or units.alive(place, role, runner)
+        entry["run"], entry["busy"], entry["alive"] = place.run, held, alive
         # Who works on it is a session, and that lives as long as its controller.
         entry["controlled"] = entry["busy"] or (_controlled(place) if entry["alive"] else False)
         if role == "target":
@@ -56,8 +61,12 @@ def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = pa
 
 def _restored(place: paths.RunPaths) -> list[dict[str, t.Any]]:
     """The containers that stand or run restored: name, id and the process that was first in them."""
-    found = []
-    for name in sorted(os.listdir(place.directory)):
+    found: list[dict[str, t.Any]] = []
+    try:
+        names = sorted(os.listdir(place.directory))
+    except FileNotFoundError:
+        return found  # somebody ends it just now
+    for name in names:
         kind, _dot, container = name.partition(".")
         if kind == "restored":
             with contextlib.suppress(OSError, ValueError):
@@ -114,14 +123,14 @@ def surrender(place: paths.RunPaths, runner: Runner) -> dict[str, t.Any]:
     return {"surrendered": given_up, "reason": "" if given_up else "the target was let go"}
 
 
-def thaw_source(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> None:
+def thaw_source(place: paths.RunPaths, proof: t.Mapping[str, t.Any], runner: Runner) -> None:
     """Thaw a source in doubt, on the proof that the target's record is aborted.
 
     :raises StateConflict: no such proof, or the source was killed.
     """
-    journal = Journal.load(place)
     if proof.get("target_record") != "aborted":
         raise StateConflict("the source is thawed only on the proof that the target's record is aborted")
+    journal = _after_its_ferry(place, runner)
     if journal.state == "copied":
         return  # it runs
     if journal.state not in ("in_doubt", "go_given", "relinquished", "aborted"):
@@ -131,20 +140,27 @@ def thaw_source(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> None:
         journal.write("aborted")
 
 
+def _after_its_ferry(place: paths.RunPaths, runner: Runner) -> Journal:
+    """The journal of a source to which somebody else writes now: a ferry that still waits would write over that."""
+    if Journal.load(place).state in ("go_given", "in_doubt", "relinquished"):
+        units.stop(place, "source", runner)
+    return Journal.load(place)
+
+
 def _thaw(journal: Journal) -> None:
     failed = thaw.run_again(journal.data)
     if failed:
         raise failed[0]
 
 
-def settle(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> None:
+def settle(place: paths.RunPaths, proof: t.Mapping[str, t.Any], runner: Runner) -> None:
     """Take over for a source in doubt what the target's record says: it was let go.
 
     :raises StateConflict: the proof says something else.
     """
-    journal = Journal.load(place)
     if proof.get("target_record") not in ("going", "done"):
         raise StateConflict("only a target that was let go settles a source in doubt")
+    journal = _after_its_ferry(place, runner)
     if journal.state in ("in_doubt", "go_given"):
         journal.write("relinquished" if journal.data.get("mode") == "successor" else "committed")
 
@@ -156,6 +172,7 @@ def finish(place: paths.RunPaths, runner: Runner) -> bool:
     :raises StateConflict: the run has not come to an end that allows it, or another session is just storing its state.
     """
     if not os.path.isdir(place.directory):
+        _remove_staging(place)  # a node that was restarted has forgotten the rest
         return False
     with contextlib.ExitStack() as kept:
         try:
@@ -252,8 +269,18 @@ def _remove(place: paths.RunPaths, runner: Runner) -> None:
         done = runner(["umount", place.images])
         if done.code != 0:
             runner(["umount", "--lazy", place.images])
-    place.remove_staging()
+    _remove_staging(place)
     shutil.rmtree(place.directory)
+
+
+def _remove_staging(place: paths.RunPaths) -> None:
+    try:
+        place.remove_staging()
+    except OSError as error:
+        raise LeftOver(
+            f"copies of the pod's files stay in {place.staging}: {error.strerror}",
+            "See to the disk of this node, then run the play for this pod again: it removes them.",
+        ) from error
 
 
 def undo_config(place: paths.RunPaths, proof: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

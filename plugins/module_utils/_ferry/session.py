@@ -225,6 +225,7 @@ def _undo_arm(session: Session, arguments: Arguments) -> t.Any:
     config = lifecycle.undo_config(place, arguments)
     lifecycle.kill_source(place)
     undo = paths.RunPaths(config["run"])
+    units.stop(undo, "target", session.runner)  # its guard may let it go until it has ended
     if Record(undo.directory).thawed():
         raise StateConflict("the pod has been brought back already")
     lifecycle.finish(undo, session.runner)  # an attempt that failed
@@ -277,8 +278,8 @@ OPERATIONS: dict[str, Operation] = {
     "kill": lambda session, arguments: lifecycle.kill_source(_run(arguments)),
     "surrender": lambda session, arguments: lifecycle.surrender(_run(arguments), session.runner),
     "record": lambda session, arguments: lifecycle.record_of(_run(arguments)),
-    "thaw": lambda session, arguments: lifecycle.thaw_source(_run(arguments), arguments),
-    "settle": lambda session, arguments: lifecycle.settle(_run(arguments), arguments),
+    "thaw": lambda session, arguments: lifecycle.thaw_source(_run(arguments), arguments, session.runner),
+    "settle": lambda session, arguments: lifecycle.settle(_run(arguments), arguments, session.runner),
     "checkpoint_save": _checkpoint_save,
     **{name: _of_store(operation) for name, operation in operations.OPERATIONS.items()},
     "archive_weigh": lambda session, arguments: stored.weigh(arguments),

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
+from .._kube import predicates
+from .._kube.errors import KubeError, KubeUnavailable
+from .._plan.options import ARRIVAL
 from .errors import NodeError, PodferryError, SessionLost
 from .run import Run
 
@@ -36,9 +39,12 @@ def from_source_state(state: str, alive: bool) -> Verdict:
 
 
 def ask_source(run: Run) -> Verdict:
-    """The source's own view, read anew. Raises SessionLost, NodeError."""
+    """The source's own view, read anew. Raises SessionLost, NodeError.
+
+    A node that does not know the run says nothing about it: it was restarted, or another controller has ended the run.
+    """
     entry = entry_of(run, run.plan.source_node, "source")
-    return from_source_state(str(entry.get("state") or "none"), bool(entry.get("alive"))) if entry else "aborted"
+    return from_source_state(str(entry.get("state") or "none"), bool(entry.get("alive"))) if entry else "in_doubt"
 
 
 def entry_of(run: Run, node: str, role: str) -> Mapping[str, Any] | None:
@@ -92,6 +98,11 @@ def resolve(run: Run) -> Verdict:
         if not record.get("resumed") and not (state in _LET_GO and _successor_awaited(run)):
             answer = run.target.call("surrender", run=run.id)
             state = "aborted" if answer.get("surrendered") else "going"
+    except NodeError as exc:
+        verdict = _forgotten(run) if exc.type == "not_found" else "in_doubt"
+        if verdict == "in_doubt":
+            run.fail(exc)
+        return verdict
     except PodferryError as exc:
         run.fail(exc)
         return "in_doubt"
@@ -102,6 +113,8 @@ def resolve(run: Run) -> Verdict:
         run.source.call("thaw", run=run.id, target_record="aborted")
         return "aborted"
     except NodeError as exc:
+        if exc.type == "not_found":  # its node was restarted: nothing of the run stands there, the record has decided
+            return "committed" if state in _LET_GO else "aborted"
         # The source may have come to its own end meanwhile; its journal says which.
         try:
             verdict = ask_source(run)
@@ -114,6 +127,22 @@ def resolve(run: Run) -> Verdict:
         # The target's record decides whatever the source can be told.
         run.fail(exc)
         return "committed" if state in _LET_GO else "in_doubt"
+
+
+def _forgotten(run: Run) -> Verdict:
+    """The target's node does not know the run. When the source's does not either, the pod in the API tells.
+
+    Another controller has ended the run (the moved pod has lost its mark), or both nodes were restarted.
+    """
+    plan = run.plan
+    try:
+        if entry_of(run, plan.source_node, "source") is not None:
+            return "in_doubt"
+        pod = run.tools.cluster.get_pod(plan.namespace, plan.target_pod)
+    except (PodferryError, KubeError, KubeUnavailable):
+        return "in_doubt"
+    moved = pod is not None and predicates.node_of(pod) == plan.target_node and not predicates.terminating(pod)
+    return "committed" if moved and pod and ARRIVAL not in predicates.annotations_of(pod) else "aborted"
 
 
 def _successor_awaited(run: Run) -> bool:

@@ -18,6 +18,7 @@ from . import decided, statefulset
 from .errors import NodeError, SessionLost, Unfinished
 from .lookout import Unrouted
 from .patience import delete_and_wait, persist, wait_gone
+from .peer import Peer
 from .ports import JsonDict
 from .run import Run
 
@@ -165,7 +166,7 @@ def _patch(
 
 def end_source(run: Run) -> None:
     """Kill what is frozen (its pod is terminating by now) and see its pod go."""
-    run.source.call("finish", run=run.id, timeout_s=60.0)
+    _finish(run, run.source)
     try:
         wait_gone(run.tools, run.plan.namespace, run.plan.pod, run.plan.uid, timeout_s=_GONE_S)
     except Unfinished as exc:
@@ -181,7 +182,17 @@ def end_target(run: Run) -> None:
     if run.report.downtime_ms is None:
         _recall_downtime(run)
     drop_marks(run, run.plan.target_pod)
-    run.target.call("finish", run=run.id, timeout_s=60.0)
+    _finish(run, run.target)
+
+
+def _finish(run: Run, peer: Peer) -> None:
+    """End one half. Files that cannot be removed keep nobody from the rest: the pod has moved."""
+    try:
+        peer.call("finish", run=run.id, timeout_s=60.0)
+    except NodeError as exc:
+        if exc.type != "left_over":
+            raise
+        run.warn(f"node {peer.node}: {exc.message}. {exc.remedy}")
 
 
 def _recall_downtime(run: Run) -> None:
@@ -197,16 +208,17 @@ def drop_marks(run: Run, name: str) -> None:
     _patch(run, name, labels={RUN_LABEL: None}, annotations=marks)
 
 
-def take_back(run: Run, target_uid: str | None) -> None:
+def take_back(run: Run) -> None:
     """Before the commit: the source runs on; the target pod goes, then both ends. Errors become warnings.
 
-    Raises OwnerAway when its StatefulSet cannot be put back: the journals, which hold it, stay then.
+    Raises Unfinished when the target turns out to have been let go, and OwnerAway when its StatefulSet cannot be put
+    back: the journals, which hold it, stay then.
     """
     plan, tools = run.plan, run.tools
+    _surrendered(run)
     gone = True
     try:
-        if target_uid is None:
-            target_uid = find_target(run)
+        target_uid = find_target(run)
         if target_uid is not None:
             delete_and_wait(tools, plan.namespace, plan.target_pod, target_uid)
     except (Unfinished, KubeError) as exc:
@@ -223,6 +235,21 @@ def take_back(run: Run, target_uid: str | None) -> None:
             peer.call("finish", run=run.id, timeout_s=60.0, patience_s=20.0)
         except (SessionLost, NodeError) as exc:
             run.warn(f"node {peer.node}: the run's files are still there ({exc.message}); the next run removes them")
+
+
+def _surrendered(run: Run) -> None:
+    """The target's own word, under its lock, before anything of it is deleted: it has not run, and never will."""
+    if run.plan.mode == "copy":
+        return  # may have been let go: its source runs on in any case
+    try:
+        given_up = run.target.call("surrender", run=run.id, patience_s=20.0).get("surrendered")
+    except (SessionLost, NodeError):
+        return  # nothing of the run is there, or its node is away: its record refuses every start
+    if not given_up:
+        raise Unfinished(
+            f"run {run.id} was about to be taken back, but its target was let go on {run.plan.target_node}",
+            "Run the play again: it goes on from there.",
+        )
 
 
 def find_target(run: Run) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .._kube import predicates
 from .._plan import manifest as manifests
-from .._plan.estimate import deadlines
+from .._plan.estimate import Deadlines, deadlines
 from .._plan.options import ARRIVAL
 from .._plan.owners import Mode, parse_moved_from
 from .._plan.plan import Plan
@@ -268,8 +268,12 @@ def _drop(left: Leftover, peers: Peers, report: Report) -> Report:
 def _settle(left: Leftover, run: Run) -> str:
     if left.undo is not None:
         with run.phase("undo", f"back on {left.source_node}"):
-            restored = bool((left.undo.get("record") or {}).get("resumed"))
-            return successor.restore_at_home(run, armed=True, restored=restored)
+            record = left.undo.get("record") or {}
+            restored = bool(record.get("resumed"))
+            armed = restored or (bool(left.undo.get("alive")) and record.get("state") != "aborted")
+            if not armed:  # it gave up, and nothing of it comes to run: another is armed, unless its guard was faster
+                armed = restored = not successor.clear_home(run)
+            return successor.restore_at_home(run, armed=armed, restored=restored)
     verdict = _verdict(left, run)
     if verdict == "in_doubt":
         run.report.ways_out = decided.ways_out(run)
@@ -306,10 +310,10 @@ def _verdict(left: Leftover, run: Run) -> decided.Verdict:
 
 def _take_back(left: Leftover, run: Run) -> None:
     """An aborted run: its target pod, then both ends, as far as they are there."""
-    uid = ending.find_target(run) if left.target_pod else None
     if left.target_node and left.source_node:
-        ending.take_back(run, uid)
+        ending.take_back(run)
         return
+    uid = ending.find_target(run) if left.target_pod else None
     if uid is not None:
         delete_and_wait(run.tools, left.namespace, left.target_pod, uid)
     for node in (left.target_node, left.source_node):
@@ -398,8 +402,16 @@ def _plan(left: Leftover, tools: Tools) -> Plan:
         final_finalizers=tuple(context.get("final_finalizers") or ()),
         manifest=manifest,
         final_labels=labels,
-        deadlines=deadlines(0),
+        deadlines=_deadlines(context),
     )
+
+
+def _deadlines(context: Mapping[str, Any]) -> Deadlines:
+    """Those that the run began with: they grow with its pod. A run of an older release has not told them."""
+    try:
+        return Deadlines(**{str(name): float(value) for name, value in context["deadlines"].items()})
+    except (KeyError, AttributeError, TypeError, ValueError):
+        return deadlines(0)
 
 
 def _owner_label(context: Mapping[str, Any], owner_uid: Any) -> str:

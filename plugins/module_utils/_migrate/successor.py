@@ -16,6 +16,7 @@ from .._kube import predicates
 from .._kube.errors import KubeError, KubeUnavailable
 from .._plan import disruption
 from .._plan import manifest as manifests
+from .._plan.options import ARRIVAL
 from . import decided, ending, statefulset
 from .errors import Cancelled, NodeError, PodferryError, SessionLost, Unfinished
 from .lookout import TargetGone
@@ -61,10 +62,10 @@ def carry(run: Run, pod: Any) -> str:
             ),
             "api",
         )
-        return back(run, None)
+        return back(run)
     except PodferryError as exc:
         run.fail(exc, "cancelled" if isinstance(exc, Cancelled) else "")
-        return back(run, None)
+        return back(run)
     return _after(run, pod, "committed")
 
 
@@ -136,7 +137,7 @@ def _after(run: Run, pod: Any, verdict: decided.Verdict) -> str:
         run.fail_from(run.target_failure)
         run.fail(PodferryError("the source's ferry ended before the commit point"), "ferry_ended")
         with run.phase("undo"):
-            ending.take_back(run, None)
+            ending.take_back(run)
         return "undone"
     run.report.ways_out = decided.ways_out(run)
     run.fail(
@@ -253,6 +254,32 @@ def undo(run: Run, created: str | None) -> str:
                 "The dump is kept on both nodes. Decide by hand which copy counts; see docs/failures.md, 'lost after resume'.",
             )
         return restore_at_home(run, armed=False)
+
+
+def clear_home(run: Run) -> bool:
+    """After an undo that gave up: its pod goes, so that another can be armed. Raises Unfinished.
+
+    False when it has run after all, let go by its guard: then everything of it stays.
+    """
+    plan, tools = run.plan, run.tools
+    if plan.manifest is None:  # nothing is deleted that could not be made again
+        raise Unfinished(
+            f"the pod of run {run.id} cannot be made again on {plan.source_node}: nobody kept its manifest",
+            f"Its dump is kept on {plan.source_node} in /run/podferry/runs/{run.id}/images: save it before anything else.",
+        )
+    if not run.source.call("surrender", run=f"{run.id}.undo", timeout_s=60.0).get("surrendered"):
+        return False
+    there = persist(tools, "read the pod", lambda: tools.cluster.get_pod(plan.namespace, plan.target_pod))
+    if there is not None and predicates.annotations_of(there).get(ARRIVAL) != run.id:
+        raise Unfinished(
+            f"somebody has created another pod {plan.target_pod}, so run {run.id} cannot be brought back under that name",
+            f"Its dump is kept on {plan.source_node}. If that is what counts, delete the other pod for good and run the play "
+            "again; else end this run with 'finish' on both nodes: docs/failures.md, in_doubt.",
+        )
+    statefulset.take_away_again(run)
+    if there is not None:  # a kubelet whose 'create' was refused tries again ever more seldom: it need not come in time
+        delete_and_wait(tools, plan.namespace, plan.target_pod, predicates.uid_of(there))
+    return True
 
 
 def restore_at_home(run: Run, *, armed: bool, restored: bool = False) -> str:

@@ -26,7 +26,6 @@ def carry(run: Run, pod: Any) -> str:
 
     Raises Unfinished (committed, run again to go on). Everything else ends here as ``undone`` with its reason.
     """
-    created: str | None = None
     with ExitStack() as looking_out:
         try:
             run.check_interrupt()
@@ -45,19 +44,19 @@ def carry(run: Run, pod: Any) -> str:
                 PodferryError(f"the API refuses the target pod: {exc.message}", "See the API's words.", "target pod"),
                 "api",
             )
-            return back(run, created)
+            return back(run)
         except SessionLost as exc:
             # 'go' may have arrived. Ask, and believe only what the nodes say.
             run.fail(exc)
-            return _after(run, pod, decided.wait_decided(run, timeout_s=run.plan.deadlines.decided), created)
+            return _after(run, pod, decided.wait_decided(run, timeout_s=run.plan.deadlines.decided))
         except PodferryError as exc:
             run.fail(exc, "cancelled" if run.tools.interrupt.is_set() else "")
-            return back(run, created)
+            return back(run)
         verdict = await_end(run)
-    return _after(run, pod, verdict, created)
+    return _after(run, pod, verdict)
 
 
-def back(run: Run, created: str | None) -> str:
+def back(run: Run) -> str:
     """``go`` was never given: stop both ferries and take the target pod away."""
     for peer in (run.source, run.target):
         try:
@@ -65,7 +64,7 @@ def back(run: Run, created: str | None) -> str:
         except PodferryError:
             pass  # a ferry without its controller gives up by itself; 'finish' sees to it
     with run.phase("undo"):
-        ending.take_back(run, created)
+        ending.take_back(run)
     return "undone"
 
 
@@ -123,7 +122,7 @@ def _cancel(run: Run) -> None:
         run.warn("too late to cancel: the commit point is passed, this run is seen through")
 
 
-def _after(run: Run, pod: Any, verdict: decided.Verdict, created: str | None) -> str:
+def _after(run: Run, pod: Any, verdict: decided.Verdict) -> str:
     if verdict == "committed":
         run.report.error = None  # what was noted on the way has not stopped it
         finish(run, pod)
@@ -131,7 +130,7 @@ def _after(run: Run, pod: Any, verdict: decided.Verdict, created: str | None) ->
     if verdict == "aborted":
         _explain(run)
         with run.phase("undo"):
-            ending.take_back(run, created)
+            ending.take_back(run)
         return "undone"
     run.report.ways_out = decided.ways_out(run)
     run.fail(

@@ -466,9 +466,9 @@ class World:
         self.check()
         proof = {"target_record": state}
         if state == "aborted":
-            lifecycle.thaw_source(self.places["source"], proof)
+            lifecycle.thaw_source(self.places["source"], proof, self.systemd)
         else:
-            lifecycle.settle(self.places["source"], proof)
+            lifecycle.settle(self.places["source"], proof, self.systemd)
         self.check()
 
     def judge(self) -> None:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,13 +17,15 @@ import pytest
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import (
     CommandFailed,
     FreezeFailed,
+    LeftOver,
     NotFound,
     RestoreFailed,
     StateConflict,
 )
-from ansible_collections.podferry.live.plugins.module_utils._ferry import arrival, guard, lifecycle, paths, thaw
+from ansible_collections.podferry.live.plugins.module_utils._ferry import arrival, guard, lifecycle, paths, thaw, units
 from ansible_collections.podferry.live.plugins.module_utils._ferry.journal import SOURCE_STATES, Journal
 from ansible_collections.podferry.live.plugins.module_utils._ferry.record import Record
+from ansible_collections.podferry.live.plugins.module_utils._ferry.session import OPERATIONS, Session
 from ansible_collections.podferry.live.plugins.module_utils._runtime.process import Completed
 from doubles.cgroups import Cgroups, FakeCgroup
 
@@ -313,16 +317,50 @@ def test_thaw_needs_the_proof_and_a_source_in_doubt(node: Node, state: str, proo
     node.source(state)
     allowed = proof == "aborted" and state in ("in_doubt", "go_given", "relinquished", "aborted")
     if proof == "aborted" and state == "copied":
-        lifecycle.thaw_source(node.place, {"target_record": proof})
+        lifecycle.thaw_source(node.place, {"target_record": proof}, node.run)
         assert (node.journal(), node.running) == ("copied", 0)  # it runs already
     elif allowed:
-        lifecycle.thaw_source(node.place, {"target_record": proof})
+        lifecycle.thaw_source(node.place, {"target_record": proof}, node.run)
         assert node.journal() == "aborted"
         assert node.running == (0 if state == "aborted" else 2), "an aborted run has thawed already"
     else:
         with pytest.raises(StateConflict):
-            lifecycle.thaw_source(node.place, {"target_record": proof})
+            lifecycle.thaw_source(node.place, {"target_record": proof}, node.run)
         assert node.thaws == 0 and node.journal() == state
+
+
+@pytest.mark.parametrize(("proof", "ends"), [("aborted", "aborted"), ("going", "committed")])
+def test_a_ferry_that_waits_for_its_answer_does_not_write_over_what_was_settled(
+    node: Node, proof: str, ends: str
+) -> None:
+    ferry, stopped = node.source("go_given"), False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+
+    node.on_stop = stop
+    decide = lifecycle.thaw_source if proof == "aborted" else lifecycle.settle
+    decide(node.place, {"target_record": proof}, node.run)
+    if not stopped:
+        ferry.write("in_doubt")  # what it does when its link breaks
+    assert node.journal() == ends
+
+
+def test_p2_a_run_that_commits_while_it_is_looked_at_reads_as_committed(node: Node) -> None:
+    """The ferry ends between the reading of the journal and the question whether it is at work."""
+    journal = node.source("data_ready")
+
+    def systemctl(argv: Sequence[str], **options: Any) -> Completed:
+        if "is-active" in argv:
+            journal.write("committed")
+            return Completed(3, "", "")
+        return node.run(argv, **options)
+
+    with open(node.place.control, "w"):
+        pass
+    (entry,) = lifecycle.runs("default", None, systemctl, str(node.state))
+    assert (entry["alive"], entry["state"]) == (False, "committed")
 
 
 @pytest.mark.parametrize("state", SOURCE_STATES)
@@ -332,9 +370,9 @@ def test_settle(node: Node, state: str, proof: str | None, mode: str) -> None:
     node.source(state, mode)
     if proof not in ("going", "done"):
         with pytest.raises(StateConflict):
-            lifecycle.settle(node.place, {"target_record": proof})
+            lifecycle.settle(node.place, {"target_record": proof}, node.run)
     else:
-        lifecycle.settle(node.place, {"target_record": proof})
+        lifecycle.settle(node.place, {"target_record": proof}, node.run)
     word = "relinquished" if mode == "successor" else "committed"
     doubtful = state in ("in_doubt", "go_given") and proof in ("going", "done")
     assert node.journal() == (word if doubtful else state) and node.thaws == 0
@@ -398,11 +436,18 @@ def test_p5_a_run_whose_files_stay_is_not_forgotten(node: Node, monkeypatch: pyt
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "rmdir", busy)
-        with pytest.raises(OSError, match="busy"):
+        with pytest.raises(LeftOver, match="busy"):
             lifecycle.finish(node.place, node.run)
     assert os.path.isdir(node.place.directory)
     lifecycle.finish(node.place, node.run)
     assert not os.path.exists(node.place.directory) and not os.path.exists(node.place.staging)
+
+
+def test_p5_a_node_that_has_forgotten_a_run_removes_its_files(node: Node) -> None:
+    os.makedirs(node.place.staging)
+    shutil.rmtree(node.place.directory)
+    assert lifecycle.finish(node.place, node.run) is False
+    assert not os.path.exists(node.place.staging)
 
 
 def test_finish_of_a_run_without_a_journal(node: Node) -> None:
@@ -515,11 +560,61 @@ def test_undo_only_of_a_successors_source(node: Node, state: str, mode: str, mon
             lifecycle.undo_config(node.place, {"target_record": "aborted"})
 
 
+class Listening(Session):
+    """A session whose ferries are not there: what they are asked is kept."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(io.StringIO(), node.run)
+        self.asked: list[Any] = []
+
+    def attach(self, run: str, role: str, client: Any) -> Any:
+        return self
+
+    def ask(self, request: Mapping[str, Any]) -> Any:
+        self.asked.append(request["op"])
+        return {}
+
+
+@pytest.fixture
+def undone(node: Node, monkeypatch: pytest.MonkeyPatch) -> paths.RunPaths:
+    """A source that was killed, and an undo of it that stands restored."""
+    node.source("killed", "successor").write("killed", freeze_ns=5, containers=[])  # the cgroups are the undo's here
+    place = node.place
+    monkeypatch.setattr(lifecycle.os.path, "ismount", lambda path: path == place.images)
+    monkeypatch.setattr(units, "start", lambda place, role, runner: None)
+    node.place = paths.RunPaths(RUN + ".undo", str(node.state))
+    node.place.create()
+    node.target("going")
+    return node.place
+
+
+ARM = {"run": RUN, "target_record": "aborted", "deadlines": {}}
+
+
+def test_p1_no_second_undo_of_a_pod_that_the_guard_lets_go(node: Node, undone: paths.RunPaths) -> None:
+    """The undo's ferry is ended to make place for another, and its guard, which runs then, thaws what stands restored."""
+    node.on_stop = lambda: void(guard.main(undone.run, "target"))
+    session = Listening(node)
+    with pytest.raises(StateConflict, match="brought back already"):
+        OPERATIONS["undo_arm"](session, ARM)
+    assert node.running == 2
+    assert session.asked == []
+    assert Record(undone.directory).thawed()
+
+
+def test_an_undo_that_gave_up_makes_place_for_another(node: Node, undone: paths.RunPaths) -> None:
+    os.unlink(undone.mark("restored", "two"))
+    node.on_stop = lambda: void(guard.main(undone.run, "target"))
+    session = Listening(node)
+    assert OPERATIONS["undo_arm"](session, ARM) == {}
+    assert session.asked == ["ferry_start", "arm"]
+    assert node.dead and node.running == 0
+    assert os.listdir(undone.directory) == []
+
+
 def test_what_systemd_refuses_is_an_error(node: Node) -> None:
     def refuse(argv: Sequence[str], **_more: object) -> Completed:
         return Completed(1, "", "Failed to connect to bus")
 
     with pytest.raises(CommandFailed, match="systemd did not start"):
-        from ansible_collections.podferry.live.plugins.module_utils._ferry import units
-
         units.start(node.place, "source", refuse)

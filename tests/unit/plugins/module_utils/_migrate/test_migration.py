@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -324,6 +325,67 @@ def test_in_doubt_when_the_target_cannot_be_asked() -> None:
     world.revive()
     again = move(world)
     assert (again.outcome, again.resumed_run) == ("finished", True)
+    clean(world)
+
+
+@pytest.fixture
+def unheard() -> Iterator[tuple[World, list[Callable[[], Any]]]]:
+    """A twin commits and its controller hears nothing of it: it has lost its session. What happens meanwhile goes in the list."""
+    world = World(replicaset=True)
+    meanwhile: list[Callable[[], Any]] = []
+    source, original = world.nodes["node-a"], world.commit_twin
+
+    def commit(half: Half) -> None:
+        emit = source.emit
+        source.emit = lambda *_args, **_data: None  # type: ignore[method-assign]
+        original(half)
+        source.emit = emit  # type: ignore[method-assign]
+        world.commit_twin = original  # type: ignore[method-assign]
+        for happen in meanwhile:
+            happen()
+        emit(half, "ferry_ended")
+
+    world.commit_twin = commit  # type: ignore[method-assign]
+    yield world, meanwhile
+
+
+Unheard = tuple[World, list[Callable[[], Any]]]
+
+
+def test_p2_a_source_node_that_restarts_after_the_commit_says_nothing(unheard: Unheard) -> None:
+    world, meanwhile = unheard
+
+    def restart() -> None:
+        world.nodes["node-a"].runs.clear()
+        world.source = "dead"
+
+    meanwhile.append(restart)
+    assert move(world).outcome == "finished"
+    clean(world)
+
+
+def test_p2_another_controller_that_ends_the_run_is_not_undone(unheard: Unheard) -> None:
+    world, meanwhile = unheard
+    meanwhile.append(lambda: move(world))
+    assert move(world).outcome == "finished"
+    clean(world)
+
+
+def test_p2_a_target_that_was_let_go_is_not_deleted_whatever_the_source_seemed_to_say(unheard: Unheard) -> None:
+    world, meanwhile = unheard
+    source = world.nodes["node-a"]
+    honest = source.op_runs
+
+    def late(**arguments: Any) -> dict[str, Any]:
+        answer = honest(**arguments)
+        return {"runs": [{**entry, "state": "data_ready", "alive": False} for entry in answer["runs"]]}
+
+    meanwhile.append(lambda: setattr(source, "op_runs", late))
+    report = move(world)
+    assert report.outcome not in ("undone", "finished")
+    assert world.target == "running"
+    source.op_runs = honest  # type: ignore[method-assign]
+    assert move(world).outcome == "finished"
     clean(world)
 
 
