@@ -205,6 +205,8 @@ class Departure(Ferry):
                 "a TCP connection was opened meanwhile and tcp=refuse", "Migrate with tcp=close, or again."
             )
         self.journal.write("frozen", freeze_ns=self._freeze_ns)
+        # Not sooner: the kernel calls a group frozen a moment before its last task has left the processor.
+        self._usage = {item.name: item.cgroup.usage_ns() for item in self._containers}
 
     @staticmethod
     def _freeze_one(item: containers.Container) -> int:
@@ -233,6 +235,8 @@ class Departure(Ferry):
             dump.tell(between.options())
         for item, dump in zip(self._containers, self._dumps):
             faults.point("source:dump:before", item.name)
+            # What it wrote to a volume meanwhile would be newer than that volume's archive. CRIU's own part counts from here.
+            self._stood(item, "from the freeze to its dump")
             dump.begin()
             names = self._pack(item)
             while not dump.described() and dump.running():
@@ -332,11 +336,14 @@ class Departure(Ferry):
     def _verify_still(self) -> None:
         """:raises FreezeFailed: something else thawed, killed or ran the source since its dump."""
         for item in self._containers:
-            if not item.cgroup.stands() or item.cgroup.usage_ns() != self._usage[item.name]:
-                raise FreezeFailed(
-                    f"container {item.name} did not stay frozen after its dump",
-                    "Something else (the runtime, a person, a node agent) thawed or killed it: the dump cannot be used.",
-                )
+            self._stood(item, "after its dump")
+
+    def _stood(self, item: containers.Container, when: str) -> None:
+        if not item.cgroup.stands() or item.cgroup.usage_ns() != self._usage[item.name]:
+            raise FreezeFailed(
+                f"container {item.name} did not stay frozen {when}",
+                "Something else (the runtime, a person, a node agent) thawed or killed it: the dump cannot be used.",
+            )
 
     def _remaining(self) -> float:
         return max(0.1, self._freeze_deadline - time.monotonic())

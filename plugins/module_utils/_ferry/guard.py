@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import os
+import typing as t
 
-from .._common.errors import NotFound
+from .._common.errors import NotFound, PodferryError
 from .._common.files import read_json
-from .._runtime import quota
+from .._runtime import loopback, process, quota
 from .._runtime.cgroup import Cgroup
+from .._runtime.process import Runner
 from . import paths, thaw
 from .arrival import give_up
 from .journal import THAW_BY_GUARD, Journal
@@ -50,7 +52,7 @@ def guard_source(journal: Journal) -> None:
                                          "remedy": "Run the play again: it asks the target.", "phase": "commit"})  # fmt: skip
 
 
-def guard_target(place: paths.RunPaths, journal: Journal) -> None:
+def guard_target(place: paths.RunPaths, journal: Journal, runner: Runner = process.run) -> None:
     """Finish what was committed, give up what was not."""
     record = Record(place.directory)
     state = record.state()
@@ -58,7 +60,7 @@ def guard_target(place: paths.RunPaths, journal: Journal) -> None:
         give_up(place, record)
         journal.write("aborted", error={"type": "ferry_lost", "message": "the target's ferry died before the commit",
                                         "remedy": "Run the migration again.", "phase": journal.state})  # fmt: skip
-    elif state == "going" and not _at_its_end(journal) and not finished(place, journal):
+    elif state == "going" and not _at_its_end(journal) and not finished(place, journal, runner):
         journal.write("restore_lost", error={"type": "ferry_lost", "message": "the target's ferry died before its restore",
                                              "remedy": "The play brings the pod back at its source.", "phase": "restore"})  # fmt: skip
 
@@ -68,9 +70,18 @@ def _at_its_end(journal: Journal) -> bool:
     return journal.state == "resumed" and "error" not in journal.data
 
 
-def finished(place: paths.RunPaths, journal: Journal) -> bool:
-    """Thaw what was let go and stands restored; False when there is nothing (any more) that could be let go."""
-    marks = [place.mark("restored", str(name)) for name in journal.data["containers"]]
+def held_mark(place: paths.RunPaths, names: t.Sequence[str]) -> str:
+    """Where it stands that TCP on the pod's loopback is dropped, and in which network namespace."""
+    return place.mark("loopback", names[0])
+
+
+def finished(place: paths.RunPaths, journal: Journal, runner: Runner) -> bool:
+    """Thaw what was let go and stands restored; False when there is nothing (any more) that could be let go.
+
+    :raises FreezeFailed: a container refused; the others run.
+    """
+    names = [str(name) for name in journal.data["containers"]]
+    marks = [place.mark("restored", name) for name in names]
     if not all(os.path.exists(mark) for mark in marks) or os.path.exists(place.incomplete):
         return False
     record = Record(place.directory)
@@ -81,10 +92,33 @@ def finished(place: paths.RunPaths, journal: Journal) -> bool:
         groups = [Cgroup.at(str(entry["cgroup"])) for entry in restored]
         if not record.thawed() and not all(group.stands() for group in groups):
             return False  # killed while it stood frozen: nothing of it has run, so the source may still go on
+        if not record.thawed() and not _loopback_works(held_mark(place, names), runner):
+            return False  # the same: nothing of it has run
         record.mark_thawed()
+        failed: list[PodferryError] = []
         for entry, group in zip(restored, groups):
             quota.put_back(entry.get("quotas") or {})
-            group.thaw()
+            try:
+                group.thaw()
+            except PodferryError as error:
+                failed.append(error)  # it is committed: the others must run all the same
+    if failed:
+        raise failed[0]
     if journal.state != "resumed":
         journal.write("resumed")
+    return True
+
+
+def _loopback_works(mark: str, runner: Runner) -> bool:
+    """Take back what the ferry could not any more; False when the pod's connections with itself would stay dropped."""
+    try:
+        netns = str(read_json(mark)["netns"])
+    except FileNotFoundError:
+        return True
+    try:
+        loopback.hold(netns, runner)  # it may have died right after it let go: then there is something to delete again
+        loopback.let_go(netns, runner)
+    except PodferryError:
+        return False
+    os.unlink(mark)
     return True

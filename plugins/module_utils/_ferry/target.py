@@ -35,7 +35,7 @@ from .._runtime import container as containers
 from .._runtime import loopback, mounts, oci, procfs, quota
 from .._runtime.cgroup import Cgroup
 from .._runtime.process import Runner
-from . import deadman, hooks, logs, paths, said, through, tls, tree
+from . import deadman, guard, hooks, logs, paths, said, through, tls, tree
 from .arrival import arm, arrived_mark, give_up
 from .base import BESIDE, Ferry, roster
 from .control import Message, Peer, Server
@@ -444,12 +444,15 @@ class TargetFerry(Ferry):
             self.enter("restore")
             netns = oci.namespace_path(self.gates[name].config, "network")
             if self._hold_loopback and netns and name == self.names[0]:
+                # Whoever thaws in our place must know: the rule would stay in the pod's network for good.
+                write_json(guard.held_mark(self.paths, self.names), {"netns": netns})
                 loopback.hold(netns, self.runner)
             faults.point("target:restore:before", name)
             self._restore(name, self.gates[name], deadline)
             faults.point("target:restore:after", name)
             if self._hold_loopback and netns and name == self.names[-1]:
                 loopback.let_go(netns, self.runner)
+                os.unlink(guard.held_mark(self.paths, self.names))
         self._reunion.complete({name: gate.cgroup.pids() for name, gate in self.gates.items() if gate.cgroup})
 
     def _begin_early(self, name: str) -> None:
@@ -594,6 +597,7 @@ class TargetFerry(Ferry):
         """Thaw: the first instruction on the target. From here on nothing may bring the source back.
 
         :returns: the downtime in ms, from the freeze on the source, by this node's clock.
+        :raises FreezeFailed: a container refused; the others run.
         """
         with self.record.lock():
             if self.record.state() != "going":
@@ -601,11 +605,17 @@ class TargetFerry(Ferry):
             self._look_after_gates()  # what was killed since the last look must not count as let go
             self.record.mark_thawed()
             cgroups = {name: gate.cgroup for name, gate in self.gates.items() if gate.cgroup is not None}
+            failed: list[PodferryError] = []
             faults.point("target:thaw:before")
             for name, cgroup in cgroups.items():
                 faults.point("target:thaw:one", name)
-                cgroup.thaw()
+                try:
+                    cgroup.thaw()
+                except PodferryError as error:
+                    failed.append(error)  # it is committed: the others must run all the same
             faults.point("target:thaw:after")
+        if failed:
+            raise failed[0]
         return round((time.monotonic_ns() - self._freeze_ns) / 1e6, 2)
 
     def _resumed(self, downtime: float | None) -> None:
