@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The target's ferry from the first restore of several containers to their thaw, and its guard when it dies on the way."""
+"""The target's ferry from the first restore of several containers to their thaw, and its guard when it dies there."""
 
 from __future__ import annotations
 
