@@ -235,7 +235,7 @@ class Departure(Ferry):
             dump.tell(between.options())
         for item, dump in zip(self._containers, self._dumps):
             faults.point("source:dump:before", item.name)
-            # What it wrote to a volume meanwhile is newer than that volume's archive. CRIU's own part counts from here on.
+            # What it wrote to a volume meanwhile is newer than that volume's archive. CRIU's own use does not count.
             self._stood(item, "from the freeze to its dump")
             dump.begin()
             names = self._pack(item)
