@@ -172,6 +172,7 @@ def context(run: Run) -> JsonDict:
         "early_labels": dict(plan.early_labels),
         "owner_uid": plan.owner_uid,
         "statefulset": plan.statefulset,
+        "deadlines": plan.deadlines.to_dict(),
         "source_uid": plan.uid,
         "by": run.tools.who,
         "since": run.report.started_at,

@@ -59,8 +59,46 @@ def take_away(run: Run, pod: Obj) -> None:
             if _delete(run, there):
                 break
         else:
-            raise PodferryError(f"StatefulSet {name_of(run)} changes all the time", "Wait until it stands still.")
+            raise _restless(run)
         _see_gone(run)
+
+
+def take_away_again(run: Run) -> None:
+    """An undo that gave up has put it back, and the pod goes once more. Raises Unfinished, KubeError.
+
+    Only in the form in which the run's journals have it: another could not be put back.
+    """
+    if run.plan.statefulset is None:
+        return
+    with run.phase("take owner away", f"StatefulSet {name_of(run)}"):
+        try:
+            _take_as_put_back(run)
+        except PodferryError as exc:
+            raise Unfinished(exc.message, exc.remedy) from exc
+
+
+def _take_as_put_back(run: Run) -> None:
+    for _try in range(_TRIES):
+        there = _get(run)
+        if there is None:
+            return
+        if predicates.terminating(there):
+            break
+        if rules.restorable(there) != run.plan.statefulset:
+            raise PodferryError(
+                f"StatefulSet {name_of(run)} has changed since run {run.id} put it back, and pod {run.plan.pod} must be "
+                "made again without it",
+                "Take the change back, or delete the StatefulSet with --cascade=orphan, and run the play again.",
+            )
+        if _delete(run, there):
+            break
+    else:
+        raise _restless(run)
+    _see_gone(run, may_stop=False)
+
+
+def _restless(run: Run) -> PodferryError:
+    return PodferryError(f"StatefulSet {name_of(run)} changes all the time", "Wait until it stands still.")
 
 
 def _unchanged(run: Run, pod: Obj) -> Obj:
@@ -109,7 +147,7 @@ def _delete(run: Run, there: Obj) -> bool:
     return True
 
 
-def _see_gone(run: Run) -> None:
+def _see_gone(run: Run, *, may_stop: bool = True) -> None:
     """Its controller and the garbage collector need a moment to let go of the pods."""
     deadline = run.tools.clock() + _GONE_S
     while True:
@@ -123,7 +161,8 @@ def _see_gone(run: Run) -> None:
                 f"StatefulSet {name_of(run)} is still being deleted after {_GONE_S:.0f} s",
                 "Look at its finalizers and at the kube-controller-manager.",
             )
-        run.check_interrupt()
+        if may_stop:
+            run.check_interrupt()
         run.tools.sleep(_PAUSE_S)
 
 
@@ -184,13 +223,19 @@ def _made_again(run: Run) -> PodferryError:
 
 
 def give_back(run: Run) -> None:
-    """Before the commit: the source goes on, and has its StatefulSet again if this run has taken it. Raises OwnerAway."""
-    if run.plan.statefulset is None or not taken(run):
+    """Before the commit: the source goes on, and has its StatefulSet again if this run has taken it. Raises OwnerAway.
+
+    The mark goes in any case: one that stayed would bring back what its user deletes later.
+    """
+    if run.plan.statefulset is None:
         return
-    put_back(run)
-    see_adopted(run)
+    was_taken = taken(run)
+    if was_taken:
+        put_back(run)
+        see_adopted(run)
     try:
-        mark(run, on=False)
+        if was_taken or _marked_by(run, _source_pod(run)):
+            mark(run, on=False)
     except (KubeError, Unfinished) as exc:
         run.warn(f"pod {run.plan.pod} keeps the annotation {OWNER_AWAY}: {exc}")
 
@@ -199,11 +244,17 @@ def taken(run: Run) -> bool:
     """An earlier controller's order is known by its mark; a pod that is gone with it cannot tell, and counts as marked."""
     if run.owner_taken or not run.report.resumed_run:
         return run.owner_taken
+    pod = _source_pod(run)
+    return pod is None or predicates.uid_of(pod) != run.plan.uid or _marked_by(run, pod)
+
+
+def _source_pod(run: Run) -> Any:
     plan = run.plan
-    pod = persist(run.tools, "read the source pod", lambda: run.tools.cluster.get_pod(plan.namespace, plan.pod))
-    if pod is None or predicates.uid_of(pod) != plan.uid:
-        return True
-    told = read_mark(pod)
+    return persist(run.tools, "read the source pod", lambda: run.tools.cluster.get_pod(plan.namespace, plan.pod))
+
+
+def _marked_by(run: Run, pod: Obj | None) -> bool:
+    told = read_mark(pod) if pod is not None else None
     return told is not None and told["run"] == run.id
 
 

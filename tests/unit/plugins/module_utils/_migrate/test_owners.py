@@ -141,6 +141,47 @@ def test_the_users_change_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None
     assert world.statefulset["spec"]["replicas"] == 3
 
 
+@pytest.mark.parametrize("refused", ["changed", "forbidden"])
+def test_p5_a_run_that_did_not_take_it_leaves_no_mark(monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+    """Else a later play would bring back, in its old form, what its user has deleted since."""
+    world = World(statefulset=True)
+    original = world.nodes["node-b"].op_arm
+
+    def arm(run: str) -> None:
+        original(run)
+        assert world.statefulset is not None
+        world.statefulset["spec"]["replicas"] = 3
+
+    def forbidden(*_args: Any, **_kwargs: Any) -> None:
+        raise KubeError(403, "Forbidden", "no right to delete it")
+
+    with monkeypatch.context() as patch:
+        if refused == "changed":
+            patch.setattr(world.nodes["node-b"], "op_arm", arm)
+        else:
+            patch.setattr(FakeCluster, "orphan_statefulset", forbidden)
+        assert move(world).outcome == "undone"
+    assert OWNER_AWAY not in predicates.annotations_of(world.pods["web-1"])
+    for pod in world.pods.values():  # as after kubectl delete statefulset --cascade=orphan
+        pod["metadata"].pop("ownerReferences", None)
+    world.statefulset = None
+    assert codes(move(world)) == ["statefulset_away"]
+    assert world.statefulsets_made == 0
+
+
+def test_the_mark_of_another_run_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(statefulset=True)
+    other = json.dumps({"run": "ffffffffffff", "statefulset": world.wanted})
+
+    def forbidden(*_args: Any, **_kwargs: Any) -> None:
+        world.pods["web-1"]["metadata"]["annotations"][OWNER_AWAY] = other
+        raise KubeError(403, "Forbidden", "no right to delete it")
+
+    monkeypatch.setattr(FakeCluster, "orphan_statefulset", forbidden)
+    assert move(world).outcome == "undone"
+    assert predicates.annotations_of(world.pods["web-1"])[OWNER_AWAY] == other
+
+
 def test_a_status_that_moves_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(statefulset=True)
     original, tries = FakeCluster.orphan_statefulset, []
