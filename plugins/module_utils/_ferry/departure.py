@@ -37,6 +37,7 @@ from .staging import Staging, patience
 
 _FOREIGN_TRIES = 5
 _FOREIGN_PAUSE = 0.2
+_AT_REST_SECONDS = 0.05
 GET_READY_SECONDS = 20.0
 _SKIPS_IN_FLIGHT = [1, 3]
 """runc's version from which on it has a flag for it."""
@@ -205,8 +206,17 @@ class Departure(Ferry):
                 "a TCP connection was opened meanwhile and tcp=refuse", "Migrate with tcp=close, or again."
             )
         self.journal.write("frozen", freeze_ns=self._freeze_ns)
-        # Not sooner: the kernel calls a group frozen a moment before its last task has left the processor.
-        self._usage = {item.name: item.cgroup.usage_ns() for item in self._containers}
+        self._usage = self._usage_at_rest()
+
+    def _usage_at_rest(self) -> dict[str, int]:
+        """Processor time by container: the kernel calls a group frozen a moment before its last task is off the processor."""
+        deadline = time.monotonic() + _AT_REST_SECONDS
+        usage: dict[str, int] = {}
+        while True:
+            before, usage = usage, {item.name: item.cgroup.usage_ns() for item in self._containers}
+            if usage == before or time.monotonic() > deadline:
+                return usage
+            time.sleep(0.001)
 
     @staticmethod
     def _freeze_one(item: containers.Container) -> int:
