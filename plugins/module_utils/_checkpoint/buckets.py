@@ -21,7 +21,7 @@ from typing import Any
 from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
 from .._store import manifest as documents
 from .._store import names, pages
-from .._store.contract import MANIFEST, SIGNATURE, Denied, Entry, Lease
+from .._store.contract import MANIFEST, SIGNATURE, Denied, Entry, Full, Lease
 from .._store.manifest import INDEX, MAX_BYTES, PAGES, STATE, Blob, Manifest
 from .._store.names import Place
 
@@ -31,6 +31,7 @@ _LEASE = re.compile(r"lease\.([A-Za-z0-9-]{1,64})")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
 _MISSING = ("404", "NoSuchKey", "NotFound")
 _FORBIDDEN = ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
+_NO_ROOM = ("QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage", "507")
 
 
 @dataclass(frozen=True)
@@ -218,14 +219,16 @@ class Bucket:
         objects, _now = self._list(namespace, pod)
         return sum(self._sweep(place, dry=dry) for place in sorted({place for place, _key in objects}))
 
-    def _sweep(self, place: Place, *, dry: bool = False) -> int:
+    def _sweep(self, place: Place, *, dry: bool = False, only: str = "") -> int:
+        """``only``: of this checkpoint; then manifests that do not name it need not be readable."""
         objects, now = self._list(*place)
         grouped = _by_checkpoint(objects)
         kept = set()
         for (_place, identity), there in grouped.items():
             if MANIFEST in there:
                 try:
-                    kept |= {blob.key for blob in documents.parse(self._read(place, f"{identity}/{MANIFEST}")).blobs}
+                    data = self._read(place, f"{identity}/{MANIFEST}")
+                    kept |= {blob.key for blob in documents.parse(data).blobs} if only.encode() in data else set()
                 except NotFound:
                     continue
                 except InvalidInput as error:
@@ -235,7 +238,7 @@ class Bucket:
                     ) from error
         gone: dict[str, int] = {}
         for (_place, identity), there in grouped.items():
-            if MANIFEST not in there and not _live(there, now):
+            if MANIFEST not in there and only in ("", identity) and not _live(there, now):
                 gone |= {
                     f"{identity}/{name}": entry.size
                     for name, entry in there.items()
@@ -262,12 +265,20 @@ class Bucket:
         """It does not any more."""
         self._delete(place, [f"{names.valid_id(identity)}/lease.{names.valid_holder(holder)}"])
 
-    def discard(self, place: Place, identity: str, holder: str) -> None:
+    def mark(self, place: Place, identity: str, holder: str) -> None:
+        """A lease, for :meth:`leases` of another store to be looked at."""
+        self.lease(place, identity, holder)
+
+    def unmark(self, place: Place, identity: str, holder: str) -> None:
+        """And given back."""
+        self.release(place, identity, holder)
+
+    def discard(self, place: Place, identity: str, holder: str, parent: str = "") -> None:
         """Take away what was stored of a checkpoint that will not be published."""
         self.release(place, identity, holder)
         objects, _now = self._list(*place)
         if (place, f"{identity}/{MANIFEST}") not in objects:
-            self._sweep(place)
+            self._sweep(place, only=identity)
 
     # Objects
 
@@ -354,6 +365,8 @@ def _told() -> Iterator[None]:
                 f"the bucket does not let us do that ({code})",
                 "Look at access_key, secret_key and the bucket's policy.",
             ) from None
+        if code in _NO_ROOM:
+            raise Full(f"the bucket is full ({code})") from None
         raise PodferryError(f"the S3 server answers {code}", "Look at endpoint, region and bucket.") from None
     except BotoCoreError as exc:
         raise PodferryError(

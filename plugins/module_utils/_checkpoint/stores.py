@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from .._store import manifest as documents
 from .._store.contract import Entry, Lease
 from .._store.manifest import Manifest
 from .._store.names import Place
+from .._store.web import address
 from . import buckets
 
 Spec = dict[str, Any]
@@ -46,6 +48,15 @@ class Shelf(Protocol):
 
     def release(self, place: Place, identity: str, holder: str) -> None:
         """After it."""
+
+    def mark(self, place: Place, identity: str, holder: str) -> None:
+        """A lease that is taken in any kind of store, for :meth:`leases` of another one to be looked at."""
+
+    def unmark(self, place: Place, identity: str, holder: str) -> None:
+        """And given back."""
+
+    def discard(self, place: Place, identity: str, holder: str, parent: str = "") -> None:
+        """Take away what a save has stored, when it is not going to be published."""
 
     def remove(self, place: Place, ids: Sequence[str]) -> int: ...
     def sweep(self, namespace: str = "", pod: str = "", *, dry: bool = False) -> int: ...
@@ -96,6 +107,15 @@ class NodeShelf:
     def release(self, place: Place, identity: str, holder: str) -> None:
         return
 
+    def mark(self, place: Place, identity: str, holder: str) -> None:
+        self._ask("store_lease", store=self._spec, **place._asdict(), id=identity, holder=holder)
+
+    def unmark(self, place: Place, identity: str, holder: str) -> None:
+        self._ask("store_release", store=self._spec, **place._asdict(), id=identity, holder=holder)
+
+    def discard(self, place: Place, identity: str, holder: str, parent: str = "") -> None:
+        self._ask("store_discard", store=self._spec, **place._asdict(), id=identity, parent=parent)
+
     def remove(self, place: Place, ids: Sequence[str]) -> int:
         answer = self._ask("store_remove", store=self._spec, namespace=place.namespace, pod=place.pod, ids=list(ids))
         return int(answer["freed"])
@@ -127,6 +147,23 @@ def checked(options: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "s3" and not _BUCKET.fullmatch(str(given["bucket"])):
         raise InvalidInput("store.bucket is no name of a bucket")
     return {"kind": kind, **given}
+
+
+def location(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where a store is, however it is spelled: equal for options that name one store. Raises InvalidInput."""
+    given = checked(options)
+    kind = str(given["kind"])
+    if kind == "path":
+        return kind, posixpath.normpath(f"/{str(given['path']).lstrip('/')}")
+    if kind == "registry":
+        return kind, *_server(str(given["url"])), str(given.get("repository") or "podferry").strip("/")
+    endpoint = _server(str(given["endpoint"])) if given.get("endpoint") else ("", "")
+    return kind, *endpoint, str(given["bucket"]), str(given.get("prefix") or "").strip("/")
+
+
+def _server(url: str) -> tuple[str, str]:
+    where = address(url)
+    return where.host.lower().rstrip("."), str(where.port)
 
 
 def open_shelf(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._common.errors import InvalidInput, PodferryError
+from .._common.errors import InvalidInput, NotFound, PodferryError
 from .manifest import Blob, Manifest
 from .names import Place
 from .spool import Pulse, Spool, no_pulse
@@ -26,6 +26,17 @@ class Denied(PodferryError):
     """The store does not let us do that."""
 
     kind = "store_denied"
+
+
+class Full(PodferryError):
+    """The store has no room, no inodes or no quota left."""
+
+    kind = "store_full"
+
+    def __init__(
+        self, message: str = "the store is full", remedy: str = "Prune it (playbooks/prune.yml) or give it more room."
+    ) -> None:
+        super().__init__(message, remedy)
 
 
 class Entry(t.NamedTuple):
@@ -50,8 +61,11 @@ class Store(t.Protocol):
     def put(self, place: Place, blob: Blob, spool: Spool) -> bool:
         """Store a blob; False when it was there already."""
 
-    def has(self, place: Place, blob: Blob) -> bool:
-        """Whether the blob is there, with the bytes that it should have."""
+    def has(self, place: Place, blob: Blob, *, read: bool = False) -> bool:
+        """Whether the blob is there, with the bytes that it should have.
+
+        :param read: look at every byte, where its size would do else.
+        """
 
     def get(self, place: Place, blob: Blob, spool: Spool) -> None:
         """Fetch a blob, unchecked.
@@ -116,6 +130,16 @@ def open_store(spec: Spec, pulse: Pulse = no_pulse) -> Store:
 
         return LinkedStore(spec, pulse)
     raise InvalidInput(f"there is no store of the kind {str(kind)[:40]!r}")
+
+
+def sound(store: Store, place: Place, blob: Blob, pulse: Pulse) -> bool:
+    """Whether a store gives back the very bytes of a blob."""
+    with Spool(blob.size) as spool:
+        try:
+            store.get(place, blob, spool)
+        except NotFound:
+            return False
+        return spool.measure(pulse) == (blob.size, blob.sha256)
 
 
 def text(spec: Spec, name: str, default: str | None = None) -> str:

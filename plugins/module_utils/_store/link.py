@@ -49,8 +49,8 @@ class LinkedStore:
             self._pulse()
         return bool(self._answer().get("stored"))
 
-    def has(self, place: Place, blob: Blob) -> bool:
-        self._link.send("has", key=blob.key)
+    def has(self, place: Place, blob: Blob, *, read: bool = False) -> bool:
+        self._link.send("has", key=blob.key, read=read)
         return bool(self._answer().get("there"))
 
     def publish(self, manifest: Manifest, data: bytes, signature: str) -> None:
@@ -198,7 +198,7 @@ class Receiver:
     def _do(self, message: Message) -> t.Dict[str, t.Any]:
         kind, place = message["m"], self._made.place
         if kind == "has":
-            return {"there": self._store.has(place, self._blob(message))}
+            return {"there": self._store.has(place, self._blob(message), read=message.get("read") is True)}
         if kind == "put":
             blob = self._blob(message)
             with Spool(blob.size) as spool:

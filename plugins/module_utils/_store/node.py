@@ -12,15 +12,16 @@ import time
 import typing as t
 
 from .._common.errors import InvalidInput, PodferryError, StateConflict
-from . import codec, manifest, names, pages
+from . import codec, manifest, names
 from . import pack as packing
-from .contract import Denied, Entry, Lease, Spec, Store, open_store
+from .contract import Denied, Entry, Full, Lease, Spec, Store, open_store
 from .manifest import Blob, Manifest
 from .names import Place
 from .silence import silent
 from .spool import Pulse, Spool, no_pulse
 
 _RENEW_SECONDS = 60.0
+_PARENT_BYTES = 8 << 30
 _Function = t.TypeVar("_Function", bound=t.Callable[..., t.Any])
 
 
@@ -54,7 +55,8 @@ def save(
     """Store the state in ``folder``. Nobody sees the checkpoint until :func:`publish`.
 
     :param fields: ``id``, ``namespace``, ``pod``, ``uid``, ``node``, ``created``, ``kind``, ``containers`` and ``facts`` of the manifest.
-    :param parent: an earlier checkpoint of this pod in this store: its pages are not stored again.
+    :param parent: an earlier checkpoint of this pod in this store: its pages are not stored again. One that was very much
+        larger than the state is not used; what is made then names no parent.
     :param identity: needed to read the parent's index when that is encrypted.
     :raises NotFound: there is no such parent.
     :raises StateConflict: the parent is compressed or encrypted in another way.
@@ -74,14 +76,18 @@ def save(
     ) as using:
         try:
             before = None
-            if parent:
-                earlier = using.store.entry(place, parent).manifest
+            earlier = using.store.entry(place, parent).manifest if parent else None
+            if earlier is not None:
                 if (earlier.compression, earlier.encryption) != (compression, encryption):
                     raise StateConflict(
                         f"the checkpoint {parent} is stored with {earlier.compression} and {earlier.encryption}, not with {compression} and {encryption}",
                         "Store a full one, without parent.",
                     )
-                before = packing.Parent(earlier, _index(using.store, earlier, identity, using.pulse))
+                limit = packing.index_limit(earlier.bytes["memory"] + earlier.bytes["files"])
+                if limit <= _most_index(folder):
+                    get = _getter(using.store, place)
+                    index = packing.read_index(get, earlier, identity=identity, limit=limit, pulse=using.pulse)
+                    before = packing.Parent(earlier, index)
 
             def out(blob: Blob, spool: Spool) -> None:
                 using.store.put(place, blob, spool)
@@ -96,18 +102,20 @@ def save(
                 pulse=using.pulse,
             )
             sizes = {"memory": packed.memory, "files": packed.files, "stored": packed.stored}
+            draft["parent"] = parent if before is not None else ""
             made = manifest.make({**draft, "bytes": sizes, "blobs": [vars(blob) for blob in packed.blobs]})
         except BaseException as error:
             if not silent(error):
-                using.store.discard(place, checkpoint, checkpoint)
+                with contextlib.suppress(OSError, PodferryError):  # why it failed is what has to be known
+                    using.store.discard(place, checkpoint, checkpoint)
             raise
-        using.keep([checkpoint, parent])  # until it is published, or for as long as a lease lasts
+        using.keep([checkpoint, made.parent])  # until it is published, or for as long as a lease lasts
         return made
 
 
-def _index(store: Store, earlier: Manifest, identity: str, pulse: Pulse) -> pages.Index:
-    limit = packing.index_limit(earlier.bytes["memory"] + earlier.bytes["files"])
-    return packing.read_index(_getter(store, earlier.place), earlier, identity=identity, limit=limit, pulse=pulse)
+def _most_index(folder: str) -> int:
+    """Bytes that the index of a parent may have, whatever its manifest says: as that of 8 GiB, or of four times our state."""
+    return packing.index_limit(max(4 * sum(packing.listing(folder).values()), _PARENT_BYTES))
 
 
 def _getter(store: Store, place: Place) -> packing.Get:
@@ -171,6 +179,27 @@ def load(
 
 
 @_told
+def lease(spec: Spec, namespace: str, pod: str, identity: str, holder: str) -> None:
+    """Say that ``holder`` uses a checkpoint."""
+    open_store(spec).lease(names.valid_place(namespace, pod), identity, holder)
+
+
+@_told
+def release(spec: Spec, namespace: str, pod: str, identity: str, holder: str) -> None:
+    """It does not any more."""
+    open_store(spec).release(names.valid_place(namespace, pod), identity, holder)
+
+
+@_told
+def discard(spec: Spec, namespace: str, pod: str, identity: str, parent: str = "") -> None:
+    """Take away what :func:`save` has stored, when it is not going to be published."""
+    store, place = open_store(spec), names.valid_place(namespace, pod)
+    store.discard(place, names.valid_id(identity), identity)
+    if parent:
+        store.release(place, names.valid_id(parent), identity)
+
+
+@_told
 def remove(spec: Spec, namespace: str, pod: str, ids: t.Sequence[str]) -> int:
     """Take checkpoints away; blobs that others refer to stay. Returns the bytes freed.
 
@@ -188,10 +217,18 @@ def sweep(spec: Spec, namespace: str = "", pod: str = "", *, dry: bool = False) 
 
 @_told
 def copy(
-    source: Spec, target: Spec, made: Manifest, signature: str, *, run: str = "", pulse: Pulse = no_pulse
+    source: Spec,
+    target: Spec,
+    made: Manifest,
+    signature: str,
+    *,
+    run: str = "",
+    read: bool = False,
+    pulse: Pulse = no_pulse,
 ) -> t.Dict[str, int]:
     """Copy a checkpoint from one store to another. Blobs that are there do not travel, so what was interrupted goes on.
 
+    :param read: compare what the target has then byte by byte, because the source is going to be removed.
     :returns: how many ``bytes`` and ``blobs`` travelled, and how many blobs were ``present``.
     :raises InvalidInput: a blob is not what the manifest vouches for.
     """
@@ -202,12 +239,19 @@ def copy(
         origin = opened.enter_context(_Using(open_store(source, pulse), place, holder, [made.id], pulse, reads=made))
         goal = opened.enter_context(_Using(open_store(target, origin.pulse), place, holder, owners, origin.pulse))
         for blob in made.blobs:
-            if goal.store.has(place, blob):
+            goal.pulse()  # renews both; not in the middle of a request, which may use the same connection
+            if goal.store.has(place, blob, read=read):
                 done["present"] += 1
                 continue
             with Spool(blob.size) as spool:
                 packing.fetch(_getter(origin.store, place), blob, spool, goal.pulse)
                 goal.store.put(place, blob, spool)
+            if read and not goal.store.has(place, blob, read=True):
+                raise StateConflict(
+                    f"{blob.key} is damaged in the other store, which does not take it anew",
+                    "The source keeps it. Remove the checkpoint from the other store, and move it again. "
+                    "A registry has to collect its garbage in between.",
+                )
             done["bytes"] += blob.size
             done["blobs"] += 1
         goal.store.publish(made, manifest.canonical(made), signature)
@@ -258,9 +302,9 @@ class _Using:
         for identity in self._ids:
             try:
                 self.store.lease(self._place, identity, self._holder)
-            except Denied:
+            except (Denied, Full):
                 if self._reads is None:
-                    raise  # who only may read restores without a lease
+                    raise  # who only may read restores without a lease, and so does who has a full store
         self._renewed = time.monotonic()
 
     def keep(self, ids: t.Sequence[str]) -> None:

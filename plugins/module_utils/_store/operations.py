@@ -70,6 +70,25 @@ def _sweep(arguments: Arguments) -> t.Any:
     }
 
 
+def _place(arguments: Arguments) -> t.Tuple[str, str, str]:
+    return _text(arguments, "namespace"), _text(arguments, "pod"), _text(arguments, "id")
+
+
+def _lease(arguments: Arguments) -> t.Any:
+    node.lease(_spec(arguments), *_place(arguments), _text(arguments, "holder"))
+    return {}
+
+
+def _release(arguments: Arguments) -> t.Any:
+    node.release(_spec(arguments), *_place(arguments), _text(arguments, "holder"))
+    return {}
+
+
+def _discard(arguments: Arguments) -> t.Any:
+    node.discard(_spec(arguments), *_place(arguments), _text(arguments, "parent"))
+    return {}
+
+
 def _copy(arguments: Arguments) -> t.Any:
     made = manifest.parse(_text(arguments, "manifest").encode())
     return node.copy(
@@ -78,13 +97,17 @@ def _copy(arguments: Arguments) -> t.Any:
         made,
         _text(arguments, "signature"),
         run=_text(arguments, "run"),
+        read=arguments.get("read") is True,
     )
 
 
 OPERATIONS: t.Dict[str, t.Callable[[Arguments], t.Any]] = {
     "store_entries": _entries,
     "store_leases": _leases,
+    "store_lease": _lease,
+    "store_release": _release,
     "store_publish": _publish,
+    "store_discard": _discard,
     "store_remove": _remove,
     "store_sweep": _sweep,
     "store_copy": _copy,

@@ -23,10 +23,10 @@ import typing as t
 import uuid
 
 from .._common import faults
-from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
+from .._common.errors import InvalidInput, NotFound, StateConflict
 from . import manifest as documents
 from . import names
-from .contract import LEASE_SECONDS, MANIFEST, SIGNATURE, Denied, Entry, Lease
+from .contract import LEASE_SECONDS, MANIFEST, SIGNATURE, Denied, Entry, Full, Lease
 from .manifest import MAX_BYTES, Blob, Manifest
 from .names import Place
 from .silence import silent
@@ -37,6 +37,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_SIGNATURE = 4096
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class PathStore:
@@ -59,7 +60,7 @@ class PathStore:
                 new.commit(self._pulse)
         return True
 
-    def has(self, place: Place, blob: Blob) -> bool:
+    def has(self, place: Place, blob: Blob, *, read: bool = False) -> bool:
         try:
             with self._folder(place, blob.origin) as folder:
                 return self._same(folder, blob)
@@ -190,13 +191,15 @@ class PathStore:
                 self._drop(place, identity, folder)
         return freed
 
-    def _manifests(self, place: Place) -> t.Iterator[Manifest]:
-        """Manifests that are there, even where a blob of theirs is not."""
+    def _manifests(self, place: Place, about: str = "") -> t.Iterator[Manifest]:
+        """Manifests that are there, even where a blob of theirs is not; ``about`` one checkpoint: those that name it."""
         for _place, identity in self._all(*place):
             try:
                 with self._folder(place, identity) as folder:
                     data = _small(folder, MANIFEST, MAX_BYTES)
             except NotFound:
+                continue
+            if about.encode() not in data:
                 continue
             try:
                 yield documents.parse(data)
@@ -227,7 +230,7 @@ class PathStore:
                 return
             self.release(place, identity, holder)
             if not self._live(folder):
-                kept = {blob.key for manifest in self._manifests(place) for blob in manifest.blobs}
+                kept = {blob.key for manifest in self._manifests(place, identity) for blob in manifest.blobs}
                 for name in os.listdir(folder):
                     if f"{identity}/{name}" not in kept:
                         with contextlib.suppress(FileNotFoundError):
@@ -243,6 +246,8 @@ class PathStore:
                 os.utime(name, dir_fd=folder, follow_symlinks=False)
                 os.fsync(folder)
         except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise Full from error
             if error.errno not in (errno.EROFS, errno.EACCES):
                 raise
             raise Denied(f"the store at {self._root} cannot be written to: {error.strerror}") from error
@@ -352,14 +357,12 @@ class _New:
         return self
 
     def write(self, block: t.Union[bytes, memoryview]) -> None:
-        """:raises PodferryError: there is no room."""
+        """:raises Full: there is no room."""
         try:
             write_all(self.descriptor, block)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise PodferryError(
-                    "the store is full", "Prune it (playbooks/prune.yml) or give it more room."
-                ) from error
+            if error.errno in _NO_ROOM:
+                raise Full from error
             raise
 
     def commit(self, pulse: Pulse) -> None:

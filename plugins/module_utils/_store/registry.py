@@ -6,7 +6,7 @@
 
 ``REPOSITORY/NAMESPACE/POD`` has a tag for each checkpoint. Its image manifest has our manifest as configuration and a layer for every blob,
 inherited ones too, so that the registry's own garbage collection keeps what is needed. A blob that is there is not sent again. A lease is
-a tag as well, ``lease.ID.HOLDER``, which says in an annotation how long it holds.
+a tag as well, ``lease.ID.HOLDER``, which says in an annotation how long it holds, and has a digest of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import json
 import re
+import secrets
 import time
 import typing as t
 import urllib.parse
@@ -23,7 +24,7 @@ import urllib.parse
 from .._common.errors import InvalidInput, NotFound, PodferryError, StateConflict
 from . import manifest as documents
 from . import names
-from .contract import LEASE_SECONDS, Denied, Entry, Lease, Spec, text
+from .contract import LEASE_SECONDS, Denied, Entry, Lease, Spec, sound, text
 from .manifest import Blob, Manifest
 from .names import Place
 from .spool import Pulse, Spool, no_pulse
@@ -35,6 +36,8 @@ _LEASE_CONFIG = "application/vnd.podferry.lease.v1+json"
 _LAYER = "application/vnd.podferry.blob.v1"
 _SIGNATURE = "live.podferry.signature"
 _UNTIL = "live.podferry.until"
+_LEASE = "live.podferry.lease"
+_TOKEN = "live.podferry.token"
 _REPOSITORY = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG_LEASE = re.compile(r"lease\.(\d{8}T\d{6}Z-[0-9a-f]{12})\.([A-Za-z0-9-]{1,64})")
@@ -68,8 +71,9 @@ class RegistryStore:
         self._upload(repository, f"sha256:{blob.sha256}", spool)
         return True
 
-    def has(self, place: Place, blob: Blob) -> bool:
-        return self._there(self._repository(place), f"sha256:{blob.sha256}", blob.size)
+    def has(self, place: Place, blob: Blob, *, read: bool = False) -> bool:
+        there = self._there(self._repository(place), f"sha256:{blob.sha256}", blob.size)
+        return there and (not read or sound(self, place, blob, self._pulse))
 
     def _there(self, repository: str, digest: str, size: int) -> bool:
         answer = self._ask("HEAD", f"/v2/{repository}/blobs/{digest}")
@@ -219,8 +223,10 @@ class RegistryStore:
         digest = f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
         if not self._there(repository, digest, 2):
             self._upload(repository, digest, b"{}")
-        until = {_UNTIL: str(int(time.time() + LEASE_SECONDS))}
-        self._tag(repository, _lease_tag(identity, holder), _image(_LEASE_CONFIG, digest, 2, [], until))
+        tag = _lease_tag(identity, holder)
+        # Deleting goes by digest and takes all tags of it away: no two leases may have one.
+        marks = {_UNTIL: str(int(time.time() + LEASE_SECONDS)), _LEASE: tag, _TOKEN: secrets.token_hex(8)}
+        self._tag(repository, tag, _image(_LEASE_CONFIG, digest, 2, [], marks))
 
     def release(self, place: Place, identity: str, holder: str) -> None:
         repository = self._repository(place)

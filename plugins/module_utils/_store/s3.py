@@ -15,7 +15,7 @@ import typing as t
 from .._common.errors import InvalidInput, NotFound, StateConflict
 from . import manifest as documents
 from . import names
-from .contract import MANIFEST, SIGNATURE, Entry, Lease, Spec, text
+from .contract import MANIFEST, SIGNATURE, Entry, Lease, Spec, sound, text
 from .manifest import Blob, Manifest
 from .names import Place
 from .spool import Pulse, Spool, no_pulse
@@ -30,6 +30,7 @@ class BucketStore:
         if not isinstance(urls, dict) or not all(isinstance(pair, dict) for pair in urls.values()):
             raise InvalidInput("a store of the kind s3 needs urls")
         self._urls: t.Mapping[str, t.Mapping[str, t.Any]] = urls
+        self._pulse = pulse
         self._web = Web(text(spec, "ca", ""), spec.get("insecure") is True, pulse)
 
     def _url(self, key: str, way: str) -> str:
@@ -49,7 +50,7 @@ class BucketStore:
             raise refused(answer, url, "an upload")
         return True
 
-    def has(self, place: Place, blob: Blob) -> bool:
+    def has(self, place: Place, blob: Blob, *, read: bool = False) -> bool:
         """Its size tells: an upload is whole or nothing, and the name is that of one checkpoint."""
         url = self._urls.get(blob.key, {}).get("get")
         if not isinstance(url, str):
@@ -59,7 +60,7 @@ class BucketStore:
             return False
         total = answer.headers.get("content-range", "").rpartition("/")[2]
         if answer.status == 206:
-            return total == str(blob.size)
+            return total == str(blob.size) and (not read or sound(self, place, blob, self._pulse))
         if answer.status == 416:
             return blob.size == 0
         raise refused(answer, url, "looking for a blob")

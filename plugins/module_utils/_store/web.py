@@ -16,12 +16,14 @@ import typing as t
 import urllib.parse
 
 from .._common.errors import InvalidInput, PodferryError
-from .contract import Denied
+from .contract import Denied, Full
 from .spool import BLOCK, Pulse, Spool
 
 TIMEOUT = 60.0
 MAX_ANSWER = 8 << 20
 """Bytes of an answer that goes into no spool."""
+_NO_ROOM = (b"no space left", b"quota exceeded", b'"err":28', b'"err": 28')
+"""What registries say besides 500 when their disk is full; 28 is ENOSPC."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 Body = t.Union[bytes, Spool]
 
@@ -97,14 +99,14 @@ class Web:
         body: Body = b"",
         sink: Spool | None = None,
     ) -> Answer:
-        """Ask once. The body of a good answer goes into ``sink``. Redirects of GET are followed, without ``headers``.
+        """Ask once. The body of a good answer goes into ``sink``. Redirects are followed, without ``headers`` (GET, HEAD).
 
         :raises PodferryError: the server cannot be reached.
         """
         answer = self._once(method, url, headers, body, sink)
         for _hop in range(3):
             target = answer.headers.get("location", "")
-            if method != "GET" or answer.status not in _REDIRECTS or not target:
+            if method not in ("GET", "HEAD") or answer.status not in _REDIRECTS or not target:
                 break
             before = address(url)
             url = urllib.parse.urljoin(url, target)
@@ -120,16 +122,20 @@ class Web:
         for attempt in (1, 2):
             kept = where in self._open
             connection = self._connection(where)
+            began = False
             try:
                 self._send(connection, method, path, headers, body)
                 response = connection.getresponse()
-                return self._read(response, sink)
+                began = True
+                return self._read(response, url, sink)
             except (http.client.HTTPException, OSError) as error:
                 self._forget(where)
-                # A connection that the server closed while nobody used it; nothing of an answer has come.
+                # A connection that the server closed while nobody used it. Of an answer that began the sink has a part.
                 stale = isinstance(error, (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError))
-                if attempt == 1 and kept and stale:
+                if attempt == 1 and kept and stale and not began:
                     continue
+                if began:
+                    raise _broken(url) from None
                 reason = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or type(error).__name__
                 raise Unreachable(
                     f"{shown(url)} cannot be reached: {reason}", "Look at the store's address, certificate and network."
@@ -168,13 +174,16 @@ class Web:
                 connection.send(block)
             self._pulse()
 
-    def _read(self, response: http.client.HTTPResponse, sink: Spool | None) -> Answer:
+    def _read(self, response: http.client.HTTPResponse, url: str, sink: Spool | None) -> Answer:
         headers = {name.lower(): value for name, value in response.getheaders()}
         parts, left = [], MAX_ANSWER
+        missing = response.length  # None: in chunks, which the library counts itself
         while True:
             block = response.read(BLOCK)  # nothing for HEAD, but it has to be read before the next request
             if not block:
                 break
+            if missing is not None:
+                missing -= len(block)
             if sink is not None and 200 <= response.status < 300:
                 sink.write(block)
             else:
@@ -183,6 +192,8 @@ class Web:
                     raise InvalidInput("a store answers with more than a manifest can have")
                 parts.append(block)
             self._pulse()
+        if missing:  # the library says nothing when the other side ends early
+            raise _broken(url)
         return Answer(response.status, headers, b"".join(parts))
 
 
@@ -192,8 +203,16 @@ class Unreachable(PodferryError):
     kind = "store_unreachable"
 
 
+def _broken(url: str) -> Unreachable:
+    return Unreachable(
+        f"{shown(url)}: the connection broke in the middle of an answer", "Look at the network, and try again."
+    )
+
+
 def refused(answer: Answer, url: str, what: str) -> PodferryError:
     """The error for an answer that is not what was hoped for."""
     if answer.status in (401, 403):
         return Denied(f"{shown(url)}: {what} is not permitted ({answer.status})", "Look at user, password and rights.")
+    if answer.status == 507 or (answer.status >= 500 and any(word in answer.body.lower() for word in _NO_ROOM)):
+        return Full(f"{shown(url)}: the store is full: {what} failed with status {answer.status}")
     return PodferryError(f"{shown(url)}: {what} failed with status {answer.status}", "Look at the store's log.")

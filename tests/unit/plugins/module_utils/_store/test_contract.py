@@ -26,6 +26,7 @@ from ansible_collections.podferry.live.plugins.module_utils._store import node, 
 from ansible_collections.podferry.live.plugins.module_utils._store.contract import open_store
 from ansible_collections.podferry.live.plugins.module_utils._store.manifest import Blob, Manifest, canonical
 from ansible_collections.podferry.live.plugins.module_utils._store.spool import Spool
+from services import s3 as s3_service
 
 from .conftest import KINDS, LIMIT, RUN, Pod, Shop, emptied, files, load, save
 
@@ -235,6 +236,24 @@ def test_a_store_that_stops_in_the_middle_leaves_nothing_visible(shop: Shop, pod
     assert shop.shelf.entries() == []
     if shop.kind == "path":
         assert shop.contents() == {}
+
+
+def test_what_will_not_be_published_is_taken_away(shop: Shop, pod: Pod) -> None:
+    first = save(shop, pod, pod.dump())
+    before = set(shop.contents())
+    made = save(shop, pod, pod.dump(), first, publish=False)
+    if shop.kind == "s3":  # the controller's own lease, and a manifest beside it that cannot be read
+        shop.shelf.lease(pod.place, made.id, RUN)
+        beside = "/".join((shop.options["prefix"], *pod.place, f"20200101T000000Z-{RUN}", "manifest.json"))
+        s3_service.client(shop.options).put_object(Bucket=s3_service.BUCKET, Key=beside, Body=b'{"format":2}')
+        before.add(beside)
+    shop.shelf.discard(pod.place, made.id, RUN, first.id)
+    assert shop.shelf.leases() == []
+    assert [entry.manifest for entry in shop.shelf.entries()] == [first]
+    if shop.kind != "registry":  # which collects its garbage by itself
+        assert set(shop.contents()) == before
+    shop.shelf.discard(pod.place, first.id, RUN)
+    assert [entry.manifest for entry in shop.shelf.entries()] == [first], "what is published stays"
 
 
 def killed_at(pulse_number: int, work: Callable[[Callable[[], None]], None]) -> bool:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
 import os
 import re
@@ -10,6 +12,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,8 +24,11 @@ from ansible_collections.podferry.live.plugins.module_utils._common.errors impor
     StateConflict,
 )
 from ansible_collections.podferry.live.plugins.module_utils._store import node
-from ansible_collections.podferry.live.plugins.module_utils._store.contract import Denied, open_store
+from ansible_collections.podferry.live.plugins.module_utils._store.contract import Denied, Full, open_store
+from ansible_collections.podferry.live.plugins.module_utils._store.manifest import Blob, canonical
 from ansible_collections.podferry.live.plugins.module_utils._store.names import Place
+from ansible_collections.podferry.live.plugins.module_utils._store.path import PathStore
+from ansible_collections.podferry.live.plugins.module_utils._store.spool import Spool
 
 from .conftest import RUN, FolderShop, Pod, files, flip, load, save
 
@@ -297,3 +303,77 @@ def test_a_bomb(shop: FolderShop, pod: Pod, tmp_path: Path) -> None:
 def test_places() -> None:
     with pytest.raises(InvalidInput):
         open_store({"kind": "path", "path": "/tmp/x"}).lease(Place("..", "x"), "20200101T000000Z-0123456789ab", RUN)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
+def test_what_is_in_a_full_store_can_be_restored(
+    shop: FolderShop, pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    state = pod.dump()
+    made = save(shop, pod, state)
+    real = os.open
+
+    def full(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & os.O_CREAT and "dir_fd" in options:
+            raise OSError(error, os.strerror(error))
+        return real(path, flags, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(Full, match="the store is full"):
+        open_store(shop.options).lease(pod.place, made.id, "restoring")
+    with pytest.raises(Full):
+        save(shop, pod, pod.dump())
+    assert load(shop, made, tmp_path / "back", run="restoring") == files(state)
+
+
+def test_why_a_save_failed_is_told_and_nothing_stays(
+    shop: FolderShop, pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where a manifest beside it cannot be read: it does not name what was begun just now."""
+    root = Path(shop.options["path"])
+    beside = root.joinpath(*pod.place, f"20200101T000000Z-{RUN}", "manifest.json")
+    beside.parent.mkdir(parents=True, mode=0o700)
+    root.chmod(0o700)
+    beside.write_text('{"format":2}')
+    before = files(root)
+    put = PathStore.put
+
+    def full(store: PathStore, place: Place, blob: Blob, spool: Spool) -> bool:
+        if blob.kind == "state":
+            raise Full
+        return put(store, place, blob, spool)
+
+    monkeypatch.setattr(PathStore, "put", full)
+    with pytest.raises(Full):
+        save(shop, pod, pod.dump())
+    assert files(root) == before
+
+
+def test_a_discard_that_fails_does_not_hide_why_a_save_did(
+    shop: FolderShop, pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_arguments: object) -> None:
+        raise StateConflict("nobody knows what it needs")
+
+    monkeypatch.setattr(PathStore, "discard", fails)
+    (pod.dump() / "web/stranger").write_text("x")
+    with pytest.raises(InvalidInput, match="stranger"):
+        save(shop, pod, pod.folder / "state-1")
+
+
+def test_a_parent_that_says_it_was_huge_is_not_read(
+    shop: FolderShop, pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its manifest says must not be how much memory its index may take."""
+    first = save(shop, pod, pod.dump())
+    forged = dataclasses.replace(first, bytes={**first.bytes, "memory": 1 << 49})
+    open_store(shop.options).publish(forged, canonical(forged), "")
+
+    def read(*_arguments: object, limit: int, **_options: object) -> None:
+        raise AssertionError(f"it was read, with a limit of {limit}")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(node.packing, "read_index", read)
+        second = save(shop, pod, pod.dump(), forged)
+    assert second.parent == "" and not second.origins
+    assert shop.shelf.leases() == [], "the parent's is given back, too"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput, PodferryError
+from ansible_collections.podferry.live.plugins.module_utils._common.errors import (
+    InvalidInput,
+    PodferryError,
+    StateConflict,
+)
 from ansible_collections.podferry.live.plugins.module_utils._store import node, registry
 from ansible_collections.podferry.live.plugins.module_utils._store.contract import Denied, open_store
+from ansible_collections.podferry.live.plugins.module_utils._store.manifest import Blob
 from ansible_collections.podferry.live.plugins.module_utils._store.web import Unreachable
 from services.registry import registry as run_registry
 
-from .conftest import Pod, RegistryShop, files, load, save
+from .conftest import RUN, Pod, RegistryShop, files, load, save
 
 
 @pytest.mark.parametrize(("auth", "tls"), [("basic", True), ("token", False)])
@@ -159,6 +165,49 @@ def test_redirects_get_no_credentials(pod: Pod) -> None:
             assert node.entries(hostile.spec, *pod.place) == []
             assert any(authorization for _m, _p, authorization in hostile.asked)
         assert elsewhere.asked and all(authorization is None for _m, _p, authorization in elsewhere.asked)
+
+
+def test_a_blob_may_be_elsewhere(pod: Pod) -> None:
+    """Registries that keep blobs in a bucket answer HEAD with a redirect, too."""
+    there = {"status": 200}
+    blob = Blob("state.0", "state", 3, "a" * 64, f"20260101T000000Z-{RUN}")
+    with Hostile(lambda _method, _path: (there["status"], {}, b"abc")) as elsewhere:
+
+        def answers(_method: str, _path: str) -> tuple[int, dict[str, str], bytes]:
+            if not any(authorization for _m, _p, authorization in hostile.asked):
+                return 401, {"WWW-Authenticate": 'Basic realm="x"'}, b""
+            return 307, {"Location": f"{elsewhere.spec['url']}/blob?signature=1"}, b""
+
+        with Hostile(answers) as hostile:
+            store = open_store(hostile.spec)
+            assert store.has(pod.place, blob)
+            there["status"] = 404
+            assert not store.has(pod.place, blob)
+        assert {(method, authorization) for method, _p, authorization in elsewhere.asked} == {("HEAD", None)}
+    with (
+        Hostile(lambda _method, path: (307, {"Location": f"{path}/further"}, b"")) as maze,
+        pytest.raises(PodferryError, match="307"),
+    ):
+        open_store(maze.spec).has(pod.place, blob)
+    assert len(maze.asked) == 4
+
+
+def test_giving_back_one_lease_leaves_the_others(
+    make_shop: Callable[[str], Any], pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleting goes by digest: two leases of one second are not to have the same."""
+    shop = make_shop("registry")
+    made = save(shop, pod, pod.dump())
+    store = open_store(shop.options)
+    now = time.time()
+    with monkeypatch.context() as patched:
+        patched.setattr("time.time", lambda: now)
+        store.lease(pod.place, made.id, "restore-a")
+        store.lease(pod.place, made.id, "restore-b")
+    store.release(pod.place, made.id, "restore-a")
+    assert [lease.holder for lease in shop.shelf.leases(*pod.place)] == ["restore-b"]
+    with pytest.raises(StateConflict, match="restore-b"):
+        shop.shelf.remove(pod.place, [made.id])
 
 
 def test_an_answer_without_end_is_cut(pod: Pod) -> None:
