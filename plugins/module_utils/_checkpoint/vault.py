@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._migrate.errors import PodferryError
+from .._migrate.errors import PodferryError, SessionLost
 from .._migrate.peer import Peer
-from .._store.contract import Entry
+from .._store.contract import Denied, Entry, Full
 from .._store.manifest import Manifest, canonical, parse
 from .._store.names import Place
 from . import retention, signing
@@ -39,6 +39,8 @@ class Vault:
         self._peer = peer
         self._shelf = shelf
         self._keys = keys
+        self.warnings: list[str] = []
+        """What :meth:`save` did otherwise than it was asked to."""
 
     def __str__(self) -> str:
         return self._name
@@ -68,17 +70,24 @@ class Vault:
         recipient: str,
         timeout_s: float,
     ) -> Manifest:
-        """Have the node store what ``run`` has dumped, then sign the manifest and make it visible. Raises PodferryError."""
+        """Have the node store what ``run`` has dumped, then sign the manifest and make it visible.
+
+        When that fails, what was stored is taken away again. Raises PodferryError.
+        """
         place, checkpoint = Place(str(fields["namespace"]), str(fields["pod"])), str(fields["id"])
         parent = self._parent(place, compression, recipient) if incremental else None
-        with self._using(place, [checkpoint, *([parent.id] if parent else [])], run):
+        above = parent.id if parent else ""
+        with (
+            self._using(place, [checkpoint, *([above] if above else [])], run),
+            self._undone(place, checkpoint, run, above),
+        ):
             told = self._peer.call(
                 "checkpoint_save",
                 timeout_s=timeout_s,
                 run=run,
                 store=self._shelf.for_saving(place, checkpoint, need_bytes, parent),
                 fields=dict(fields),
-                parent=parent.id if parent else "",
+                parent=above,
                 compression=compression,
                 recipient=recipient,
                 identity=self._keys.identity,
@@ -86,21 +95,55 @@ class Vault:
             manifest = parse(str(told["manifest"]).encode())
             if (manifest.place, manifest.id) != (place, checkpoint):
                 raise PodferryError("the node made the manifest of another checkpoint")
+            known = set(parent.blobs) if parent else set()
+            if any(blob.origin != checkpoint and blob not in known for blob in manifest.blobs):
+                raise PodferryError(
+                    f"the store had another checkpoint as {above} when the node read it",
+                    "Look at who writes to the store.",
+                )
             signature = signing.sign(canonical(manifest), self._keys.signing_key) if self._keys.signing_key else ""
             self._shelf.publish(manifest, signature)
+        if above and not manifest.parent:
+            self.warnings.append(f"{above} was very much larger, so this checkpoint is a full one")
         return manifest
 
+    @contextlib.contextmanager
+    def _undone(self, place: Place, checkpoint: str, run: str, parent: str) -> Iterator[None]:
+        """What fails leaves nothing in the store, if that can be had; the error is that of what failed."""
+        try:
+            yield
+        except SessionLost:
+            raise  # what the node does is not known: it may be publishing just now
+        except Exception:
+            with contextlib.suppress(PodferryError):
+                self._shelf.discard(place, checkpoint, run, parent)
+            raise
+
     def _parent(self, place: Place, compression: str, recipient: str) -> Manifest | None:
-        there = [entry.manifest for entry in self._shelf.entries(*place)]
         if recipient and not self._keys.identity:
             return None  # which pages the last one has is encrypted, too
-        chosen = retention.parent_for(there, compression, "age" if recipient else "none")
-        return next((manifest for manifest in there if manifest.id == chosen), None)
+        there = self._shelf.entries(*place)
+        newest = next((entry.manifest for entry in reversed(there) if self._believed(entry)), None)
+        if there and newest != there[-1].manifest:
+            self.warnings.append(
+                f"nothing was built upon {there[-1].manifest.id}: none of the keys in verify_key has signed it as it is"
+            )
+        fits = newest and retention.parent_for([newest], compression, "age" if recipient else "none")
+        return newest if fits else None
+
+    def _believed(self, entry: Entry) -> bool:
+        """Whether it may be built upon: what we sign vouches for the pages that it inherits."""
+        if self._keys.verify_key:
+            try:
+                signing.verify(entry.data, entry.signature, self._keys.verify_key)
+            except signing.NotTrusted:
+                return False
+        return True
 
     def load(self, run: str, entry: Entry, *, need_bytes: int, timeout_s: float) -> JsonDict:
         """Have the node bring a checkpoint into its memory, verified. Returns what came with the state. Raises PodferryError."""
         manifest = entry.manifest
-        with self._using(manifest.place, [manifest.id], run):
+        with self._using(manifest.place, [manifest.id], run, reads=True):
             return self._peer.call(
                 "restore_load",
                 timeout_s=timeout_s,
@@ -112,10 +155,14 @@ class Vault:
             )
 
     @contextlib.contextmanager
-    def _using(self, place: Place, ids: Sequence[str], run: str) -> Iterator[None]:
-        """Nobody prunes these meanwhile."""
+    def _using(self, place: Place, ids: Sequence[str], run: str, *, reads: bool = False) -> Iterator[None]:
+        """Nobody prunes these meanwhile. Who only ``reads`` a store that takes no lease does without."""
         for identity in ids:
-            self._shelf.lease(place, identity, run)
+            try:
+                self._shelf.lease(place, identity, run)
+            except (Denied, Full):
+                if not reads:
+                    raise
         try:
             yield
         finally:
