@@ -10,7 +10,7 @@ import secrets
 from typing import Any
 
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint import transfer
-from ansible_collections.podferry.live.plugins.module_utils._checkpoint.stores import Shelf
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.stores import Shelf, location
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput
 from ansible_collections.podferry.live.plugins.module_utils._report.summary import human_bytes
 from ansible_collections.podferry.live.plugins.module_utils._store import names
@@ -67,7 +67,7 @@ def ends(opened: Desk, arguments: dict[str, Any]) -> tuple[Shelf, Shelf, transfe
     store, to = store_of(arguments["store"]), store_of(arguments["to"])
     source = opened.shelf(store)
     if not arguments["target"]:
-        if store == to:
+        if location(store) == location(to):
             raise InvalidInput(
                 "the checkpoint would be copied to where it is", "Give another store as to, or a target."
             )

@@ -120,6 +120,8 @@ options:
   move:
     description:
       - Remove it from O(store) when it is complete in the other one. Pages that other checkpoints there refer to stay.
+      - Every part is read back from the other store before, also what was there already. Two names of one store are refused; check mode does not notice
+        those of a link, a mount or a server.
     type: bool
     default: false
   verify_key:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .._common.errors import NotFound, StateConflict
+from .._common.errors import NotFound, PodferryError, StateConflict
 from .._migrate import keys
 from .._store.contract import Entry
 from .._store.names import Place
@@ -64,15 +64,22 @@ def find(shelf: Shelf, place: Place, wanted: str, verify_key: str) -> Entry:
 
 
 def present(shelf: Shelf, entry: Entry) -> bool:
-    """Whether the store has this checkpoint. Raises StateConflict when it has another one of that id."""
+    """Whether the store has this checkpoint, as far as its manifest tells.
+
+    Raises StateConflict when it has another one of that id.
+    """
+    return _found(shelf, entry) is not None
+
+
+def _found(shelf: Shelf, entry: Entry) -> Entry | None:
     for other in shelf.entries(*entry.manifest.place):
         if other.manifest.id == entry.manifest.id:
             if other.data != entry.data:
                 raise StateConflict(
                     f"the other store has another checkpoint as {entry.manifest.id}", "Remove one of the two."
                 )
-            return True
-    return False
+            return other
+    return None
 
 
 def transfer(
@@ -87,12 +94,15 @@ def transfer(
 ) -> Transferred:
     """Copy what ``target`` does not have; with ``move`` remove it from ``source`` then.
 
-    What was interrupted goes on with the next call. Raises PodferryError.
+    What was interrupted goes on with the next call. Nothing is removed on a manifest's word: with ``move`` all that the
+    target has is read. Raises PodferryError.
     """
     made = entry.manifest
     done: Mapping[str, Any] = {}
-    there = present(target, entry)
-    if not there:
+    there = _found(target, entry)
+    if move:
+        _look_apart(source, target, entry, run)
+    if there is None or move:
         with _using(source, entry, run), _using(target, entry, run):
             spec = target.for_copying(made)
             if receiver is not None:
@@ -103,12 +113,39 @@ def transfer(
                 source=source.for_loading(made),
                 target=spec,
                 manifest=entry.data.decode("ascii"),
-                signature=entry.signature,
+                signature=entry.signature or (there.signature if there is not None else ""),
                 run=run,
+                read=move,
             )
+    if move and not present(target, entry):
+        raise StateConflict(
+            f"the other store does not show {made.id} after it was copied",
+            "The source keeps it. Look at the other store, and move it again.",
+        )
     freed = source.remove(made.place, [made.id]) if move else 0
     counts = {name: int(done.get(name, 0)) for name in ("bytes", "blobs", "present")}
-    return Transferred(entry, not there or move, freed=freed, **counts)
+    return Transferred(entry, there is None or move, freed=freed, **counts)
+
+
+def _look_apart(source: Shelf, target: Shelf, entry: Entry, run: str) -> None:
+    """One store may have two names: a link, a mount, an alias of a server. What is put into one is seen in the other then.
+
+    Raises StateConflict.
+    """
+    place, identity, other = entry.manifest.place, entry.manifest.id, f"{run}-source"
+    try:
+        target.mark(place, identity, run)
+        source.mark(place, identity, other)  # a client of NFS that has changed a folder reads it anew
+        seen = any(lease.holder == run for lease in source.leases(*place))
+    finally:
+        for shelf, holder in ((target, run), (source, other)):
+            with contextlib.suppress(PodferryError):  # it goes stale
+                shelf.unmark(place, identity, holder)
+    if seen:
+        raise StateConflict(
+            "source and target of the move are one store: the checkpoint would be removed from both",
+            "Nothing was changed. Give another store as to, or leave move out.",
+        )
 
 
 def _link(entry: Entry, store: Mapping[str, Any], receiver: Receiver, run: str) -> dict[str, Any]:
@@ -135,4 +172,5 @@ def _using(shelf: Shelf, entry: Entry, run: str) -> Iterator[None]:
         yield
     finally:
         for identity in ids:
-            shelf.release(entry.manifest.place, identity, run)
+            with contextlib.suppress(PodferryError):  # it goes stale
+                shelf.release(entry.manifest.place, identity, run)
