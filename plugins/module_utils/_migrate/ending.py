@@ -166,7 +166,7 @@ def _patch(
 
 def end_source(run: Run) -> None:
     """Kill what is frozen (its pod is terminating by now) and see its pod go."""
-    _finish(run, run.source)
+    end_half(run, run.source)
     try:
         wait_gone(run.tools, run.plan.namespace, run.plan.pod, run.plan.uid, timeout_s=_GONE_S)
     except Unfinished as exc:
@@ -182,10 +182,10 @@ def end_target(run: Run) -> None:
     if run.report.downtime_ms is None:
         _recall_downtime(run)
     drop_marks(run, run.plan.target_pod)
-    _finish(run, run.target)
+    end_half(run, run.target)
 
 
-def _finish(run: Run, peer: Peer) -> None:
+def end_half(run: Run, peer: Peer) -> None:
     """End one half. Files that cannot be removed keep nobody from the rest: the pod has moved."""
     try:
         peer.call("finish", run=run.id, timeout_s=60.0)

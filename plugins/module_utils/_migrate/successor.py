@@ -177,7 +177,7 @@ def go_on(run: Run, *, must_be_ready: bool) -> str:
         ending.wait_ready(run, node=plan.target_node, must_be_ready=must_be_ready)
         statefulset.see_adopted(run)
     with run.phase("clean up"):
-        run.source.call("finish", run=run.id, timeout_s=60.0)
+        ending.end_half(run, run.source)
         ending.end_target(run)
     return "finished"
 
@@ -243,16 +243,17 @@ def undo(run: Run, created: str | None) -> str:
     """Give the successor up for good, then restore the dump where it was made. Raises Unfinished."""
     plan, tools = run.plan, run.tools
     with run.phase("undo", f"back on {plan.source_node}"):
-        if created is None:
-            created = ending.find_target(run)
-        if created is not None:
-            delete_and_wait(tools, plan.namespace, plan.target_pod, created)
+        # Before anything is deleted: its guard may just let it go.
         answer = run.target.call("surrender", run=run.id, timeout_s=60.0)
         if not answer.get("surrendered"):
             raise Unfinished(
                 f"the successor had been let go before it ended: {answer.get('reason') or 'its record says so'}",
                 "The dump is kept on both nodes. Decide by hand which copy counts; see docs/failures.md, 'lost after resume'.",
             )
+        if created is None:
+            created = ending.find_target(run)
+        if created is not None:
+            delete_and_wait(tools, plan.namespace, plan.target_pod, created)
         return restore_at_home(run, armed=False)
 
 
