@@ -68,6 +68,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "checkpoint": manifest.id,
             "bytes": dict(manifest.bytes),
             "connections_closed": int(told.get("connections_closed") or 0),
+            "warnings": vault.warnings,
             "msg": f"{archive.path} is checkpoint {manifest.id}",
         }
 

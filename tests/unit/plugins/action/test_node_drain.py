@@ -119,7 +119,7 @@ def test_playbooks_pass_every_flat_variable(playbook: str, module: str, action: 
     (play,) = yaml.safe_load((ROOT / f"playbooks/{playbook}.yml").read_text())
     (task,) = (t for t in play["tasks"] if f"podferry.live.{module}" in t)
     passed = set(task[f"podferry.live.{module}"])
-    assert passed == (set(action.ARGUMENTS) - set(KUBE) - {"ready_timeout"}) | {"kubeconfig", "context"}
+    assert passed == (set(action.ARGUMENTS) - set(KUBE)) | {"kubeconfig", "context"}
     assert play["hosts"] == "localhost"
 
 

@@ -140,6 +140,7 @@ def test_playbook_passes_every_flat_variable() -> None:
         "tcp",
         "source_policy",
         "transfer",
+        "ready_timeout",
         "report",
         "stop_after",
     }
