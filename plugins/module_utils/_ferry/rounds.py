@@ -16,7 +16,7 @@ import stat
 import time
 import typing as t
 
-from . import tree
+from . import inside, tree
 
 _TICK_NS = 50_000_000
 """More than the file systems' clock ever lags behind (a timer tick is 10 ms at the most)."""
@@ -33,6 +33,8 @@ class Change(t.NamedTuple):
     gone: t.List[str]
     fresh: t.Set[str]
     """Changed folders that were not there at the last look."""
+    weights: t.Mapping[str, t.Tuple[int, int]]
+    """Of each that changed: bytes on disk, and the inode if it is a file with further names, else 0."""
 
 
 class Rounds:
@@ -44,29 +46,47 @@ class Rounds:
     def __init__(self, path: str) -> None:
         self.path = path
         self._seen: dict[str, Mark] = {}
+        self._fresh: set[str] = set()
+        self._left_out: set[str] = set()
+        """What the last look saw, but what had vanished when it was to be sent."""
         self._looked_ns = 0
 
-    def look(self, mapped: t.AbstractSet[int] = frozenset()) -> Change:
+    def look(self, mapped: t.AbstractSet[int] = frozenset(), *, frozen: bool = False) -> Change:
         """Find what changed since the last look, and remember it as sent.
 
         :param mapped: inodes that are sent whatever their times say.
+        :param frozen: nothing changes while we look, so that all of it must be there.
+        :raises DumpFailed: something cannot be read.
         """
+        self._forget()
         since = self._looked_ns - _TICK_NS
         self._looked_ns = time.time_ns()
         now: dict[str, Mark] = {}
         changed: list[str] = []
         fresh: set[str] = set()
-        for name, status in _walk(self.path):
+        weights: dict[str, tuple[int, int]] = {}
+        for name, status in inside.walk(self.path, inside.standing if frozen else inside.running):
             mark = (status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size, status.st_mode)
             now[name] = mark
             before = self._seen.get(name)
             if before != mark or status.st_ctime_ns >= since or status.st_ino in mapped:
                 changed.append(name)
-                if stat.S_ISDIR(status.st_mode) and (before is None or before[0] != status.st_ino):
+                folder = stat.S_ISDIR(status.st_mode)
+                several = status.st_nlink > 1 and not folder
+                weights[name] = (status.st_blocks * 512, status.st_ino if several else 0)
+                if folder and (before is None or before[0] != status.st_ino):
                     fresh.add(name)
         lost = self._seen.keys() - now.keys()
-        self._seen = now
-        return Change(_in_order(changed), sorted(name for name in lost if os.path.dirname(name) not in lost), fresh)
+        self._seen, self._fresh = now, fresh
+        gone = sorted(name for name in lost if os.path.dirname(name) not in lost)
+        return Change(inside.in_order(changed), gone, fresh, weights)
+
+    def _forget(self) -> None:
+        """What vanished before it was sent may be back as it was, only its folder was away: it was not sent all the same."""
+        for name in self._left_out:
+            inode = 0 if name in self._fresh else self._seen[name][0]  # a folder must stay fresh then
+            self._seen[name] = (inode, 0, 0, 0, 0)
+        self._left_out = set()
 
     def pack(self, change: Change, archive: str, pulse: tree.Pulse, *, frozen: bool) -> int:
         """Write a change's archive; returns the number of entries. ``frozen``: nothing changes while we read.
@@ -81,31 +101,6 @@ class Rounds:
                 above = os.path.dirname(above)
         names.add(".")
         return tree.pack(
-            self.path, archive, pulse, only=_in_order(names), gone=change.gone, fresh=change.fresh, frozen=frozen
-        )
-
-
-def _in_order(names: t.Iterable[str]) -> list[str]:
-    return sorted(names, key=lambda name: "" if name == "." else name)
-
-
-def _walk(root: str) -> t.Iterator[t.Tuple[str, os.stat_result]]:
-    """Every entry with its status, the root as ``.``; what goes away meanwhile is left out."""
-    yield ".", os.lstat(root)
-    waiting = [""]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            with os.scandir(os.path.join(root, folder)) as entries:
-                for entry in entries:
-                    name = os.path.join(folder, entry.name)
-                    try:
-                        status = entry.stat(follow_symlinks=False)
-                        inside = entry.is_dir(follow_symlinks=False)
-                    except OSError:
-                        continue
-                    yield name, status
-                    if inside:
-                        waiting.append(name)
-        except OSError:
-            continue
+            self.path, archive, pulse, only=inside.in_order(names), gone=change.gone, fresh=change.fresh, frozen=frozen,
+            seen=None if frozen else self._seen, left_out=self._left_out,
+        )  # fmt: skip

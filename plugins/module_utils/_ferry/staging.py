@@ -10,9 +10,7 @@ files are gone, and it may have to come back from what the source has.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
 import typing as t
 
 from . import tree
@@ -78,7 +76,7 @@ class Staging:
         sent = 0
         for name, rounds in self._trees.items():
             change = rounds.look()
-            for part in _parts(rounds, change):
+            for part in _parts(change):
                 sent += self._send(name, rounds, part, pulse)
         self.number += 1
         self.bytes += sent
@@ -106,35 +104,32 @@ class Staging:
                 continue
             path = os.path.join(self._paths.images, f"{name}.tar")
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            rounds.pack(rounds.look(mapped), path, pulse, frozen=True)
+            rounds.pack(rounds.look(mapped, frozen=True), path, pulse, frozen=True)
             names.append(f"{name}.tar")
         return names
 
 
-def _parts(rounds: Rounds, change: Change) -> t.Iterator[Change]:
+def _parts(change: Change) -> t.Iterator[Change]:
     """A change in pieces of bounded size, so that no disk has to hold all of it twice. Links stay with their file."""
-    sizes: dict[str, int] = {}
     links: dict[int, list[str]] = {}
     for name in change.changed:
-        with contextlib.suppress(OSError):
-            status = os.lstat(os.path.join(rounds.path, name))
-            sizes[name] = status.st_blocks * 512
-            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-                links.setdefault(status.st_ino, []).append(name)
+        inode = change.weights[name][1]
+        if inode:
+            links.setdefault(inode, []).append(name)
     together = {name: names for names in links.values() for name in names}
     done: set[str] = set()
     chosen: list[str] = []
     gone = change.gone
     size = 0
     for name in change.changed:
-        if name in done or name not in sizes:
+        if name in done:
             continue
         for each in together.get(name, [name]):
             chosen.append(each)
             done.add(each)
-            size += sizes[each]
+            size += change.weights[each][0]
         if size >= _PART_BYTES:
-            yield Change(chosen, gone, change.fresh & set(chosen))
+            yield Change(chosen, gone, change.fresh & set(chosen), change.weights)
             chosen, gone, size = [], [], 0
     if chosen or gone:
-        yield Change(chosen, gone, change.fresh & set(chosen))
+        yield Change(chosen, gone, change.fresh & set(chosen), change.weights)

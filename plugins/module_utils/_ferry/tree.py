@@ -11,7 +11,7 @@ wanted. It is therefore unpacked by a child that has made that tree its root dir
 from __future__ import annotations
 
 import contextlib
-import io
+import errno
 import os
 import select
 import shutil
@@ -24,6 +24,7 @@ import typing as t
 
 from .._common.errors import InvalidInput, NotFound, RestoreFailed
 from .._common.files import read_text
+from . import inside
 
 _OPAQUE_ATTRIBUTES = ("trusted.overlay.opaque", "user.overlay.opaque")
 DELETED = "PODFERRY.deleted"
@@ -64,25 +65,12 @@ def _unescape(text: str) -> str:
     return text.encode().decode("unicode_escape") if "\\" in text else text
 
 
-def opaque(path: str) -> bool:
-    """Whether overlayfs hides what the image has at this folder."""
-    for name in _OPAQUE_ATTRIBUTES:
-        with contextlib.suppress(OSError):
-            if os.getxattr(path, name, follow_symlinks=False) == b"y":
-                return True
-    return False
-
-
 def size(path: str) -> int:
     """Bytes on disk of the files below ``path``, without following links out of it."""
-    total = 0
-    for folder, _folders, names in os.walk(path):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-            except OSError:
-                continue
-    return total
+    if not os.path.isdir(path):
+        return 0
+    found = inside.walk(path, inside.estimating)
+    return sum(status.st_blocks * 512 for _name, status in found if not stat.S_ISDIR(status.st_mode))
 
 
 def _no_pulse() -> None:
@@ -98,6 +86,8 @@ def pack(
     gone: t.Sequence[str] = (),
     fresh: t.AbstractSet[str] | None = None,
     frozen: bool = True,
+    seen: t.Mapping[str, t.Tuple[int, ...]] | None = None,
+    left_out: set[str] | None = None,
 ) -> int:
     """Write the tree below ``path`` to ``archive``; overlayfs' marks for deletions travel along.
 
@@ -107,10 +97,14 @@ def pack(
         came before has hidden it already, and would now hide what came with it.
     :param frozen: nothing changes meanwhile. Else what vanishes is left out, and what shrinks is filled with zeros: it has
         changed, so a later round brings it again.
+    :param seen: what the look saw of each entry, its inode first. What is another one by now counts as vanished.
+    :param left_out: what vanished is added; what lies below one of them is left out, too, as it has no folder there.
     :returns: the number of entries.
-    :raises InvalidInput: there is something that cannot be carried.
+    :raises InvalidInput: there is something that cannot be carried. :raises DumpFailed: something cannot be read.
     """
     count = 0
+    failed = inside.standing if frozen else inside.running
+    missing = set() if left_out is None else left_out
     seldom = _Seldom(pulse)
     inodes: dict[tuple[int, int], str] = {}
     with contextlib.ExitStack() as opened:
@@ -124,38 +118,42 @@ def pack(
             info.pax_headers = {_GONE: "1"}
             tar.addfile(info)
             count += 1
-        for relative in _everything(path) if only is None else only:
-            full = os.path.join(path, relative)
+        folders = opened.enter_context(inside.Folders(path))
+        if only is None:
+            only = inside.in_order(name for name, _status in inside.walk(path, failed))
+        for relative in only:
+            inside.check_length(relative)
+            if missing and os.path.dirname(relative) in missing:
+                missing.add(relative)
+                continue
             try:
-                status = os.lstat(full)
+                entry = folders.entry(relative)
+            except OSError as error:
+                failed(error, relative)
+                missing.add(relative)
+                continue
+            try:
+                status = os.fstat(entry)
+                if seen is not None and seen[relative][0] != status.st_ino:
+                    missing.add(relative)
+                    continue
                 if stat.S_ISSOCK(status.st_mode):
                     continue  # CRIU makes the sockets that it restores
                 info = tarfile.TarInfo(relative)
                 info.mtime, info.mode = status.st_mtime, stat.S_IMODE(status.st_mode)
                 info.uid, info.gid = status.st_uid, status.st_gid
                 hides = fresh is None or relative in fresh
-                _describe(tar, info, full, status, inodes, seldom, hides=hides, frozen=frozen)
-            except (FileNotFoundError, NotADirectoryError):
-                if frozen:
-                    raise
-                continue
+                _describe(tar, info, entry, status, inodes, seldom, hides=hides, frozen=frozen)
+            finally:
+                os.close(entry)
             count += 1
     return count
-
-
-def _everything(path: str) -> t.Iterator[str]:
-    """All entries of a tree, a folder before what is in it."""
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        links = [entry for entry in folders if os.path.islink(os.path.join(folder, entry))]
-        for name in ["", *sorted(names), *links]:
-            yield os.path.relpath(os.path.join(folder, name) if name else folder, path)
 
 
 def _describe(
     tar: tarfile.TarFile,
     info: tarfile.TarInfo,
-    full: str,
+    entry: int,
     status: os.stat_result,
     inodes: dict[tuple[int, int], str],
     pulse: Pulse,
@@ -171,22 +169,27 @@ def _describe(
         notes[DELETED] = "1"
         tar.addfile(info)
         return
-    for name in os.listxattr(full, follow_symlinks=False):
+    try:
+        attributes = _attributes(entry, frozen)
+        if stat.S_ISLNK(status.st_mode):
+            info.linkname = os.readlink("", dir_fd=entry)
+    except OSError as error:
+        inside.standing(error, info.name)
+    for name, value in attributes.items():
         if name in _INCOMPLETE:
             raise InvalidInput(
                 f"{info.name} is kept by overlayfs as a reference into the image ({name})",
                 "Mount the nodes' container storage without metacopy and redirect_dir.",
             )
+        if name in _OPAQUE_ATTRIBUTES and value == b"y" and hides and stat.S_ISDIR(status.st_mode):
+            notes[OPAQUE] = "1"
         if not name.startswith(SKIPPED_XATTRS):
-            value = os.getxattr(full, name, follow_symlinks=False)
             notes[XATTR + name] = value.decode("utf-8", "surrogateescape")
     if stat.S_ISDIR(status.st_mode):
-        if hides and opaque(full):
-            notes[OPAQUE] = "1"
         info.type = tarfile.DIRTYPE
         tar.addfile(info)
     elif stat.S_ISLNK(status.st_mode):
-        info.type, info.linkname = tarfile.SYMTYPE, os.readlink(full)
+        info.type = tarfile.SYMTYPE
         tar.addfile(info)
     elif stat.S_ISFIFO(status.st_mode):
         info.type = tarfile.FIFOTYPE
@@ -196,18 +199,38 @@ def _describe(
             info.type, info.linkname = tarfile.LNKTYPE, inodes[key]
             tar.addfile(info)
             return
-        with open(full, "rb", buffering=0) as stream:
+        try:
+            descriptor = os.open(inside.opened(entry), os.O_RDONLY)
+        except OSError as error:
+            inside.standing(error, info.name)
+        try:
             inodes[key] = info.name
             extents = [(0, status.st_size)]
             if status.st_blocks * 512 < status.st_size:
-                extents = _extents(stream.fileno(), status.st_size)
+                extents = _extents(descriptor, status.st_size, info.name)
                 notes[_SPARSE] = " ".join([str(status.st_size), *(f"{start}+{length}" for start, length in extents)])
             info.size = sum(length for _start, length in extents)
-            tar.addfile(info, t.cast("t.IO[bytes]", _Data(stream, extents, pulse, fill=not frozen)))
+            data = _Data(descriptor, info.name, extents, pulse, fill=not frozen)
+            tar.addfile(info, t.cast("t.IO[bytes]", data))
+        finally:
+            os.close(descriptor)
     else:
         raise InvalidInput(
             f"the root file system holds a device, {info.name}", "Pods that make device nodes are not supported."
         )
+
+
+def _attributes(entry: int, frozen: bool) -> dict[str, bytes]:
+    """The extended attributes of what a descriptor stands for."""
+    path = inside.opened(entry)
+    found: dict[str, bytes] = {}
+    for name in os.listxattr(path):
+        try:
+            found[name] = os.getxattr(path, name)
+        except OSError as error:
+            if frozen or error.errno != errno.ENODATA:  # while the pod runs it may be taken away
+                raise
+    return found
 
 
 class _Seldom:
@@ -224,16 +247,18 @@ class _Seldom:
             self._pulse()
 
 
-def _extents(descriptor: int, size: int) -> list[tuple[int, int]]:
+def _extents(descriptor: int, size: int, name: str) -> list[tuple[int, int]]:
     """Where a file with holes has data: (offset, length) in their order."""
     found = []
     position = 0
     while position < size:
         try:
             start = os.lseek(descriptor, position, os.SEEK_DATA)
-        except OSError:  # ENXIO: nothing but a hole follows
-            break
-        position = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
+            position = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole follows
+                break
+            inside.standing(error, name)
         if position > start:
             found.append((start, position - start))
     return found
@@ -243,10 +268,11 @@ class _Data:
     """The data of a file without its holes, as tarfile reads it."""
 
     def __init__(
-        self, stream: t.BinaryIO | io.FileIO, extents: t.Sequence[tuple[int, int]], pulse: Pulse, fill: bool
+        self, descriptor: int, name: str, extents: t.Sequence[tuple[int, int]], pulse: Pulse, fill: bool
     ) -> None:
         self._fill = fill
-        self._descriptor = stream.fileno()
+        self._descriptor = descriptor
+        self._name = name
         self._left = list(extents)
         self._pulse = pulse
 
@@ -255,9 +281,12 @@ class _Data:
         blocks = []
         while count and self._left:
             start, length = self._left[0]
-            block = os.pread(self._descriptor, min(count, length), start)
-            if not block and not self._fill:
-                break  # shorter than it was: tarfile complains
+            try:
+                block = os.pread(self._descriptor, min(count, length), start)
+                if not block and not self._fill:
+                    raise OSError(errno.ENODATA, "it is shorter than it was")
+            except OSError as error:
+                inside.standing(error, self._name)
             block = block or bytes(min(count, length))
             blocks.append(block)
             count -= len(block)

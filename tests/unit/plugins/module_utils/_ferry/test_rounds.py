@@ -7,12 +7,16 @@ Names here must not exist on a host: a defect in the code under test may write t
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
+import signal
 import stat
+import tarfile
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +24,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput, RestoreFailed
-from ansible_collections.podferry.live.plugins.module_utils._ferry import held, layout, rounds, staging, tree
+from ansible_collections.podferry.live.plugins.module_utils._common.errors import (
+    DumpFailed,
+    InvalidInput,
+    RestoreFailed,
+)
+from ansible_collections.podferry.live.plugins.module_utils._ferry import held, inside, layout, rounds, staging, tree
 from ansible_collections.podferry.live.plugins.module_utils._ferry.paths import RunPaths
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="trees are unpacked by root")
@@ -223,9 +231,301 @@ def test_what_changed_just_before_a_look_is_sent_once_more(
     """A write in the same tick of the file system's clock as our look would leave no other trace."""
     ctime = time.time_ns() - age_ms * 1_000_000
     entry: Any = SimpleNamespace(
-        st_ino=7, st_ctime_ns=ctime, st_mtime_ns=ctime, st_size=1, st_mode=stat.S_IFREG | 0o644
+        st_ino=7, st_ctime_ns=ctime, st_mtime_ns=ctime, st_size=1, st_mode=stat.S_IFREG | 0o644, st_nlink=1, st_blocks=8
     )
-    monkeypatch.setattr(rounds, "_walk", lambda _root: iter([("pf-a", entry)]))
+    monkeypatch.setattr(inside, "walk", lambda _root, _failed: iter([("pf-a", entry)]))
     one = rounds.Rounds("/pf-nowhere")
     assert one.look().changed == ["pf-a"]
     assert one.look().changed == (["pf-a"] if again else [])
+
+
+# --- a program that works against us ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def upper(tmp_path: pathlib.Path) -> pathlib.Path:
+    """The pod's tree; beside it lies a folder of the host with a file of the same name."""
+    (tmp_path / "upper/pf-d").mkdir(parents=True)
+    (tmp_path / "upper/pf-d/shadow").write_text("mine")
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host/shadow").write_text("HOST SECRET")
+    return tmp_path / "upper"
+
+
+def packed(archive: str) -> dict[str, bytes]:
+    with tarfile.open(archive) as tar:
+        return {each.name: tar.extractfile(each).read() for each in tar if each.isreg()}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("instead", ["link", "nothing", "another"])
+def test_a_folder_that_is_replaced_between_look_and_pack_and_comes_back(
+    tmp_path: pathlib.Path, upper: pathlib.Path, instead: str
+) -> None:
+    """Nothing but the folder itself is archived, and it goes again although it looks as it did."""
+    target = tmp_path / "target"
+    target.mkdir()
+    looked = rounds.Rounds(str(upper))
+    change = looked.look()
+    (upper / "pf-d").rename(tmp_path / "away")
+    if instead == "link":
+        (upper / "pf-d").symlink_to(tmp_path / "host")
+    elif instead == "another":
+        (upper / "pf-d").mkdir()
+        (upper / "pf-d/shadow").write_text("HOST SECRET")
+    looked.pack(change, str(tmp_path / "1.tar"), lambda: None, frozen=False)
+    assert packed(str(tmp_path / "1.tar")) == {}
+    remove(upper / "pf-d")
+    (tmp_path / "away").rename(upper / "pf-d")
+    looked._looked_ns += 10**12  # long ago, as the files' times see it
+    looked.pack(looked.look(), str(tmp_path / "2.tar"), lambda: None, frozen=True)
+    for number in (1, 2):
+        tree.unpack(str(tmp_path / f"{number}.tar"), str(target))
+    assert described(target) == described(upper)
+
+
+def test_a_folder_that_was_away_still_hides_the_image(tmp_path: pathlib.Path, upper: pathlib.Path) -> None:
+    target = tmp_path / "target"
+    (target / "pf-d").mkdir(parents=True)
+    (target / "pf-d/of-the-image").touch()
+    os.setxattr(upper / "pf-d", "trusted.overlay.opaque", b"y")
+    looked = rounds.Rounds(str(upper))
+    change = looked.look()
+    (upper / "pf-d").rename(tmp_path / "away")
+    looked.pack(change, str(tmp_path / "1.tar"), lambda: None, frozen=False)
+    (tmp_path / "away").rename(upper / "pf-d")
+    looked._looked_ns += 10**12
+    looked.pack(looked.look(), str(tmp_path / "2.tar"), lambda: None, frozen=True)
+    for number in (1, 2):
+        tree.unpack(str(tmp_path / f"{number}.tar"), str(target))
+    assert os.listdir(target / "pf-d") == ["shadow"]
+
+
+def test_what_comes_back_in_the_middle_of_a_pack_has_its_folder(
+    tmp_path: pathlib.Path, upper: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry whose folder was left out would find none on the target."""
+    (upper / "pf-a").touch()
+    (upper / "pf-d/x").touch()
+    looked = rounds.Rounds(str(upper))
+    change = looked.look()
+
+    def passing(folders: inside.Folders, name: str, ask: Any = inside.Folders.entry) -> int:
+        if name == "pf-d":
+            raise FileNotFoundError(errno.ENOENT, "gone for a moment", name)
+        return int(ask(folders, name))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inside.Folders, "entry", passing)
+        looked.pack(change, str(tmp_path / "1.tar"), lambda: None, frozen=False)
+    assert set(packed(str(tmp_path / "1.tar"))) == {"pf-a"}
+    looked._looked_ns += 10**12
+    assert looked.look().changed == ["pf-d", "pf-d/shadow", "pf-d/x"]
+
+
+@contextlib.contextmanager
+def not_for_ever(seconds: int = 20) -> Iterator[None]:
+    """What hangs in the kernel ends with an error."""
+
+    def stop(*_args: object) -> None:
+        raise TimeoutError("hangs")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("instead", ["link", "fifo", "device"])
+def test_a_file_that_becomes_something_else_while_it_is_archived(
+    tmp_path: pathlib.Path, upper: pathlib.Path, monkeypatch: pytest.MonkeyPatch, instead: str
+) -> None:
+    """What is read is what was looked at; nothing else is opened."""
+    path, real = upper / "pf-d/shadow", os.listxattr
+
+    def swap(*args: Any, **options: Any) -> list[str]:
+        found = real(*args, **options)
+        path.unlink()
+        if instead == "link":
+            path.symlink_to(tmp_path / "host/shadow")
+        elif instead == "fifo":
+            os.mkfifo(path)
+        else:
+            os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+        return found
+
+    monkeypatch.setattr(os, "listxattr", swap)
+    with not_for_ever():
+        tree.pack(str(upper), str(tmp_path / "t"), only=["pf-d/shadow"], frozen=False)
+    assert packed(str(tmp_path / "t")) == {"pf-d/shadow": b"mine"}
+
+
+@pytest.mark.parametrize("instead", ["link", "fifo", "device"])
+def test_a_file_that_becomes_something_else_before_it_is_opened(
+    tmp_path: pathlib.Path, upper: pathlib.Path, instead: str
+) -> None:
+    """It counts as vanished; a device that was not there at the look is nothing to refuse the pod for yet."""
+    path, archive = upper / "pf-d/shadow", str(tmp_path / "t")
+    looked = rounds.Rounds(str(upper))
+    change = looked.look()
+    path.rename(tmp_path / "away")  # so that its inode is not used again
+    if instead == "link":
+        path.symlink_to(tmp_path / "host/shadow")
+    elif instead == "fifo":
+        os.mkfifo(path)
+    else:
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+    with not_for_ever():
+        looked.pack(change, archive, lambda: None, frozen=False)
+    with tarfile.open(archive) as tar:
+        assert tar.getnames() == [".", "pf-d"]
+
+
+def test_a_folder_that_becomes_a_link_in_the_middle_of_a_look(
+    tmp_path: pathlib.Path, upper: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "host/of-the-host").touch()
+
+    def swapping(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any, *args: Any, **options: Any) -> Any:
+            if not isinstance(path, int) and str(path).endswith("pf-d") and not (upper / "pf-d").is_symlink():
+                (upper / "pf-d").rename(tmp_path / "away")
+                (upper / "pf-d").symlink_to(tmp_path / "host")
+            return real(path, *args, **options)
+
+        return call
+
+    monkeypatch.setattr(os, "open", swapping(os.open))
+    monkeypatch.setattr(os, "scandir", swapping(os.scandir))
+    assert rounds.Rounds(str(upper)).look().changed == [".", "pf-d"]
+    assert (upper / "pf-d").is_symlink()
+
+
+# --- what cannot be read ----------------------------------------------------------------------------------------------
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, folder: pathlib.Path, number: int) -> None:
+    """Let the list of one folder fail."""
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        place = os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else str(path)
+        if place == str(folder):
+            raise OSError(number, os.strerror(number), place)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+@pytest.fixture
+def files(tmp_path: pathlib.Path, upper: pathlib.Path) -> staging.Staging:
+    place = RunPaths("0123456789ab", str(tmp_path / "run"))
+    place.create()
+    made = staging.Staging(place, {"web/rootfs": str(upper)}, keep=False)
+    made.round(lambda: None)
+    return made
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOMEM, errno.ENOENT])
+def test_a_folder_that_cannot_be_read_in_the_freeze_is_not_a_deleted_one(
+    files: staging.Staging, upper: pathlib.Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    broken(monkeypatch, upper / "pf-d", number)
+    with pytest.raises(DumpFailed, match=r"'pf-d' of the pod's files cannot be read: .*"):
+        files.last("web/", frozenset(), lambda: None)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOENT])
+def test_while_the_pod_runs_only_what_vanished_is_left_out(
+    files: staging.Staging, upper: pathlib.Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    broken(monkeypatch, upper / "pf-d", number)
+    with contextlib.nullcontext() if number == errno.ENOENT else pytest.raises(DumpFailed):
+        files.round(lambda: None)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_an_entry_that_cannot_be_looked_at(upper: pathlib.Path, monkeypatch: pytest.MonkeyPatch, frozen: bool) -> None:
+    real = os.scandir
+
+    class Entry:
+        name = "shadow"
+
+        def stat(self, **_options: Any) -> None:
+            raise OSError(errno.EIO, "bad block")
+
+        is_dir = stat
+
+    @contextlib.contextmanager
+    def scandir(path: Any) -> Iterator[Any]:
+        with real(path) as entries:
+            yield [Entry() if entry.name == "shadow" else entry for entry in entries]
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DumpFailed, match=r"'pf-d/shadow' of the pod's files cannot be read: bad block"):
+        rounds.Rounds(str(upper)).look(frozen=frozen)
+
+
+def deep(root: pathlib.Path, length: int) -> str:
+    """Make a file whose path in the tree has that many bytes; returns the path."""
+    names = []
+    left = length
+    above = os.open(root, os.O_RDONLY)
+    while left > 201:
+        names.append("d" * 100)
+        os.mkdir(names[-1], dir_fd=above)
+        inner = os.open(names[-1], os.O_RDONLY, dir_fd=above)
+        os.close(above)
+        above, left = inner, left - 101
+    names.append("f" * left)
+    descriptor = os.open(names[-1], os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=above)
+    os.write(descriptor, b"payload")
+    os.close(descriptor)
+    os.close(above)
+    return "/".join(names)
+
+
+@pytest.mark.parametrize("length", [4045, 4094])
+def test_a_path_that_is_too_long_together_with_the_tree_s_place_is_carried(
+    tmp_path: pathlib.Path, upper: pathlib.Path, length: int
+) -> None:
+    """Up to what a program in the container can name. It is laid out below the root directory, where there is no more."""
+    name = deep(upper, length)
+    (tmp_path / "target").mkdir()
+    looked = rounds.Rounds(str(upper))
+    looked.pack(looked.look(), str(tmp_path / "t"), lambda: None, frozen=False)
+    assert packed(str(tmp_path / "t"))[name] == b"payload"
+    tree.unpack(str(tmp_path / "t"), str(tmp_path / "target"))
+    with inside.Folders(str(tmp_path / "target")) as folders:
+        entry = folders.entry(name)
+        with open(inside.opened(entry), "rb") as stream:
+            assert stream.read() == b"payload"
+        os.close(entry)
+
+
+def test_a_longer_path_is_refused_while_the_pod_runs(files: staging.Staging, upper: pathlib.Path) -> None:
+    deep(upper, 4095)
+    with pytest.raises(InvalidInput, match="longer than 4095 bytes"):
+        files.round(lambda: None)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.lists(st.sampled_from("abc"), max_size=5).map("/".join), min_size=1, max_size=12), st.integers(1, 3))
+def test_a_folder_by_descriptors_is_the_one_of_that_path(asked: list[str], most: int) -> None:
+    with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inside, "_MOST_OPEN", most)
+        for folder in asked[::2]:
+            os.makedirs(os.path.join(root, folder), exist_ok=True)
+        before = len(os.listdir("/proc/self/fd"))
+        with inside.Folders(root) as folders:
+            for folder in asked:
+                path = os.path.join(root, folder)
+                if os.path.isdir(path):
+                    assert os.fstat(folders.at(folder)).st_ino == os.stat(path).st_ino
+                else:
+                    with pytest.raises(FileNotFoundError):
+                        folders.at(folder)
+                assert len(os.listdir("/proc/self/fd")) <= before + 1 + most
+        assert len(os.listdir("/proc/self/fd")) == before

@@ -6,6 +6,7 @@ Names here must not exist on a host: a defect in the code under test may write t
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pathlib
@@ -13,6 +14,7 @@ import shutil
 import stat
 import tarfile
 import time
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import (
     Cancelled,
+    DumpFailed,
     InvalidInput,
     NotFound,
     RestoreFailed,
@@ -147,6 +150,19 @@ def test_attributes_but_not_those_of_overlayfs(upper: pathlib.Path, root: pathli
     assert "trusted.overlay.origin" not in os.listxattr(root / "pf-ping")
 
 
+def test_attributes_of_a_link_are_its_own(upper: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (upper / "pf-file").touch()
+    os.setxattr(upper / "pf-file", "trusted.of", b"the file")
+    (upper / "pf-link").symlink_to("pf-file")
+    (upper / "pf-dangling").symlink_to("pf-nowhere")
+    for name in ("pf-link", "pf-dangling"):
+        os.setxattr(upper / name, "trusted.of", b"the link", follow_symlinks=False)
+    tree.pack(str(upper), str(tmp_path / "t"))
+    with tarfile.open(tmp_path / "t") as tar:
+        found = {each.name: each.pax_headers.get("SCHILY.xattr.trusted.of") for each in tar}
+    assert found == {".": None, "pf-dangling": "the link", "pf-file": "the file", "pf-link": "the link"}
+
+
 @pytest.mark.parametrize("mark", ["trusted.overlay.metacopy", "trusted.overlay.redirect"])
 def test_what_the_upper_directory_only_refers_to_is_refused(
     upper: pathlib.Path, tmp_path: pathlib.Path, mark: str
@@ -179,6 +195,36 @@ def test_holes_stay_holes(upper: pathlib.Path, root: pathlib.Path) -> None:
         stream.seek(3 << 20)
         assert stream.read(8) == b"middle\0\0"
     assert os.stat(root / "pf-empty").st_size == 1 << 30 and os.stat(root / "pf-empty").st_blocks == 0
+
+
+@pytest.mark.parametrize("call", ["lseek", "pread", "scandir"])
+def test_what_cannot_be_read_is_neither_a_hole_nor_left_out(
+    upper: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    (upper / "pf-folder").mkdir()
+    with open(upper / "pf-folder/pf-holes", "wb") as stream:
+        stream.write(b"data")
+        stream.truncate(1 << 20)
+    real: Any = getattr(os, call)
+
+    def bad(where: Any, *args: Any) -> Any:
+        place = os.readlink(f"/proc/self/fd/{where}") if isinstance(where, int) else str(where)
+        if place.startswith(str(upper / "pf-folder")):
+            raise OSError(errno.EIO, "bad block")
+        return real(where, *args)
+
+    monkeypatch.setattr(os, call, bad)
+    with pytest.raises(DumpFailed, match=r"'pf-folder.*' of the pod's files cannot be read: bad block"):
+        tree.pack(str(upper), str(tmp_path / "t"))
+
+
+def test_a_file_that_shrinks_in_the_freeze(
+    upper: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (upper / "pf-file").write_bytes(b"x" * 100)
+    monkeypatch.setattr(os, "pread", lambda *_args: b"")
+    with pytest.raises(DumpFailed, match="shorter than it was"):
+        tree.pack(str(upper), str(tmp_path / "t"))
 
 
 def test_names_that_are_no_text(upper: pathlib.Path, root: pathlib.Path) -> None:
@@ -535,3 +581,7 @@ def test_the_size_does_not_follow_links(upper: pathlib.Path, tmp_path: pathlib.P
     (upper / "link").symlink_to(tmp_path / "pf-big")
     (upper / "small").write_bytes(b"x")
     assert 0 < tree.size(str(upper)) < 65536
+
+
+def test_the_size_of_what_is_not_there() -> None:
+    assert tree.size("/pf-nowhere") == 0
