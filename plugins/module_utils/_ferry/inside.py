@@ -4,9 +4,9 @@
 # Private to this collection: may change without notice.
 """Reading a tree that a program of the pod changes at the same time, from the host and as root.
 
-The kernel never resolves a path of the pod for us: the program could put a link to the host's files where a folder was a
-moment ago. We go down by descriptors, one name at a time and through no link, and what is read of an entry is read of the one
-that was looked at. It also takes paths that are too long together with where the tree lies on the host.
+The kernel never resolves a path of the pod for us: the program could put a link to the host's files where a folder was
+a moment ago. We go down by descriptors, one name at a time and through no link, and what is read of an entry is read of
+the one that was looked at. Paths that are too long together with where the tree lies on the host can be read so, too.
 """
 
 from __future__ import annotations

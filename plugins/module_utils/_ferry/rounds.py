@@ -82,7 +82,7 @@ class Rounds:
         return Change(inside.in_order(changed), gone, fresh, weights)
 
     def _forget(self) -> None:
-        """What vanished before it was sent may be back as it was, only its folder was away: it was not sent all the same."""
+        """What vanished before it was sent goes again, even if it is back as it was: only its folder was away."""
         for name in self._left_out:
             inode = 0 if name in self._fresh else self._seen[name][0]  # a folder must stay fresh then
             self._seen[name] = (inode, 0, 0, 0, 0)
