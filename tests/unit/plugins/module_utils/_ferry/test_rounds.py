@@ -491,7 +491,7 @@ def deep(root: pathlib.Path, length: int) -> str:
 def test_a_path_that_is_too_long_together_with_the_tree_s_place_is_carried(
     tmp_path: pathlib.Path, upper: pathlib.Path, length: int
 ) -> None:
-    """Up to what a program in the container can name. It is laid out below the root directory, with nothing before it."""
+    """Up to what a program in the container can name. It is laid out with nothing before it."""
     name = deep(upper, length)
     (tmp_path / "target").mkdir()
     looked = rounds.Rounds(str(upper))
