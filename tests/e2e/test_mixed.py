@@ -28,7 +28,7 @@ from e2e.test_containers import numbers, python, whole
 from e2e.test_owners import OTHER, stateful, template
 from e2e.test_witness import FAULTS
 
-MIGRATIONS = int(os.environ.get("PODFERRY_MIXED", "14"))
+MIGRATIONS = int(os.environ.get("PODFERRY_MIXED", "10"))
 PRODUCER = """
 import time
 with open("/shared/lines", "a") as file:
