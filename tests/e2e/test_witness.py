@@ -22,7 +22,7 @@ from e2e.support.faultpoints import faults
 from e2e.support.lab import Lab
 from e2e.support.plays import Plays
 
-MIGRATIONS = int(os.environ.get("PODFERRY_WITNESS", "50"))
+MIGRATIONS = int(os.environ.get("PODFERRY_WITNESS", "30"))
 PORT = 7999
 ACCOUNT = "/tmp/witness-account"  # on the lab's control host
 WITNESS = f"""

@@ -242,7 +242,7 @@ def e2e(run: Runner) -> None:
         "faulthandler_timeout=1190",
         "--durations=15",
         *run.pytest_args,
-        timeout=3300,
+        timeout=3600,
     )
 
 
