@@ -96,7 +96,7 @@ def judge(said: list[tuple[str, int, str, int]]) -> list[str]:
 
 
 @pytest.mark.timeout(2400)
-def test_fifty_migrations_with_a_failure_in_every_second(
+def test_many_migrations_with_a_failure_in_every_second(
     lab: Lab, plays: Plays, cluster: Cluster, traces: Traces, witness: None
 ) -> None:
     seed = int(os.environ.get("PODFERRY_SEED", str(time.time_ns() % 100_000)))
