@@ -110,4 +110,5 @@ def test_an_answer_that_ends_early(server: Server, ends: str) -> None:
     ],
 )
 def test_a_refusal_is_told_by_its_kind(status: int, body: bytes, kind: type[PodferryError]) -> None:
-    assert type(refused(Answer(status, {}, body), "https://registry.example/v2/", "an upload")) is kind
+    told = refused(Answer(status, {}, body), "https://registry.example/v2/", "an upload")
+    assert told.__class__ is kind
