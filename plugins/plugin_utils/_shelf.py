@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.buckets import Bucket
-from ansible_collections.podferry.live.plugins.module_utils._checkpoint.depot import Depot
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.stores import KINDS, open_shelf
-from ansible_collections.podferry.live.plugins.module_utils._checkpoint.vault import Keys
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.vault import Keys, Vault
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput
 from ansible_collections.podferry.live.plugins.module_utils._migrate.peer import Peer
 from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import Detour
@@ -44,17 +43,17 @@ STORE_ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def vault_opener(arguments: dict[str, Any]) -> Callable[[Peer], Depot]:
+def vault_opener(arguments: dict[str, Any]) -> Callable[[Peer], Vault]:
     """The store and the keys that a task's arguments name, for any node. Raises InvalidInput."""
     store = store_of(arguments["store"])
     keys = Keys(arguments["signing_key"] or "", arguments["verify_key"] or "", arguments["identity"] or "")
     name = f"the store {store.get('path') or store.get('url') or store.get('bucket')}"
 
-    def open_vault(peer: Peer) -> Depot:
+    def open_vault(peer: Peer) -> Vault:
         def ask(operation: str, **more: Any) -> Mapping[str, Any]:
             return peer.call(operation, timeout_s=_STORE_TIMEOUT_S, **more)
 
-        return Depot(name, peer, open_shelf(store, ask), keys)
+        return Vault(name, peer, open_shelf(store, ask), keys)
 
     return open_vault
 

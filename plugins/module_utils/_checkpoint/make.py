@@ -30,7 +30,7 @@ from .._plan.options import Options
 from .._plan.refusals import Refusal, refuse
 from .._store import names
 from .._store.manifest import Manifest
-from .depot import Depot
+from .vault import Vault
 
 Obj = Mapping[str, Any]
 
@@ -80,7 +80,7 @@ class Taken:
 class Checkpoints:
     """Takes checkpoints, one pod after the other. Raises nothing for one pod: its record says what went wrong."""
 
-    def __init__(self, tools: Tools, open_vault: Callable[[Peer], Depot], options: Options, wish: Wish) -> None:
+    def __init__(self, tools: Tools, open_vault: Callable[[Peer], Vault], options: Options, wish: Wish) -> None:
         self._tools = tools
         self._open_vault = open_vault
         self._options = options
@@ -108,7 +108,7 @@ class Checkpoints:
             taken.outcome, taken.error = "cancelled" if stopped else "failed", exc.to_dict()
         return taken
 
-    def _decide(self, pod: Obj, taken: Taken) -> tuple[decisions.Subject, Depot] | None:
+    def _decide(self, pod: Obj, taken: Taken) -> tuple[decisions.Subject, Vault] | None:
         """All that can be known before the pod is touched; None when it is refused."""
         self._check_interrupt()
         subject = self._look(pod, taken)
@@ -159,7 +159,7 @@ class Checkpoints:
             return decisions.Subject(pod, hosts, self._tools.own_digest, error=exc.message)
         return decisions.Subject(pod, hosts, self._tools.own_digest, facts, inspection, told=told)
 
-    def _carry(self, subject: decisions.Subject, taken: Taken, vault: Depot) -> None:
+    def _carry(self, subject: decisions.Subject, taken: Taken, vault: Vault) -> None:
         peer = self._peers.get(taken.node)
         self._sweep(peer, taken)
         run = self._tools.new_run()
@@ -250,7 +250,7 @@ class Checkpoints:
         raise DeadlineExceeded(f"the dump did not end within {timeout_s:.0f} s", "See the node's journal.")
 
     def _store(
-        self, peer: Peer, run: str, subject: decisions.Subject, taken: Taken, now: datetime.datetime, vault: Depot
+        self, peer: Peer, run: str, subject: decisions.Subject, taken: Taken, now: datetime.datetime, vault: Vault
     ) -> None:
         self._tools.reporter.phase("store", taken.node, f"{vault}; the pod runs on")
         pod = subject.pod

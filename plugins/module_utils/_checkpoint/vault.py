@@ -13,6 +13,7 @@ from typing import Any
 
 from .._migrate.errors import PodferryError, SessionLost
 from .._migrate.peer import Peer
+from .._store import codec
 from .._store.contract import Denied, Entry, Full
 from .._store.manifest import Manifest, canonical, parse
 from .._store.names import Place
@@ -44,6 +45,19 @@ class Vault:
 
     def __str__(self) -> str:
         return self._name
+
+    def look(self, namespace: str, pod: str, recipient: str) -> None:
+        """Before a pod stands still for it: keys are keys, and the store answers. Nothing is written.
+
+        Raises InvalidInput, PodferryError.
+        """
+        if self._keys.signing_key:
+            signing.public_key(self._keys.signing_key)
+        if self._keys.verify_key:
+            signing.valid_public(self._keys.verify_key)
+        codec.valid_recipient(recipient)
+        codec.valid_identity(self._keys.identity)
+        self._shelf.entries(namespace, pod)
 
     def find(self, namespace: str, pod: str, wanted: str) -> Entry:
         """The checkpoint of that id, or the ``latest``. Raises PodferryError when there is none or it is not to be believed."""

@@ -14,7 +14,6 @@ import pytest
 from ansible_collections.podferry.live.plugins.action import pod_checkpoint
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.adopt import Archive, adopt
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.choose import select
-from ansible_collections.podferry.live.plugins.module_utils._checkpoint.depot import Depot
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.make import Checkpoints, Wish, kept_object
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.pod import RestoredPod
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.restore import (
@@ -24,7 +23,7 @@ from ansible_collections.podferry.live.plugins.module_utils._checkpoint.restore 
     pod_of,
 )
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.stores import NodeShelf
-from ansible_collections.podferry.live.plugins.module_utils._checkpoint.vault import Keys
+from ansible_collections.podferry.live.plugins.module_utils._checkpoint.vault import Keys, Vault
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeTimeout
 from ansible_collections.podferry.live.plugins.module_utils._migrate.errors import NodeError, PodferryError, SessionLost
 from ansible_collections.podferry.live.plugins.module_utils._migrate.peer import Peer
@@ -182,8 +181,8 @@ def tools(node: Node, cluster: Cluster) -> Tools:
     )
 
 
-def vault(peer: Peer, **keys: str) -> Depot:
-    return Depot("the store", peer, NodeShelf(SPEC, peer.call), Keys(**keys))
+def vault(peer: Peer, **keys: str) -> Vault:
+    return Vault("the store", peer, NodeShelf(SPEC, peer.call), Keys(**keys))
 
 
 def take(node: Node, pod: dict[str, Any] | None = None, wish: Wish | None = None, *, dry: bool = False) -> Any:
