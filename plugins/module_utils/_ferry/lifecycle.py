@@ -51,7 +51,7 @@ def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = pa
         entry = {name: data.get(name) for name in _SHOWN}
         entry["run"], entry["busy"], entry["alive"] = place.run, held, alive
         # Who works on it is a session, and that lives as long as its controller.
-        entry["controlled"] = entry["busy"] or (_controlled(place) if entry["alive"] else False)
+        entry["controlled"] = held or (alive and _controlled(place))
         if role == "target":
             entry["record"] = record_of(place)
             entry["restored"] = _restored(place)

@@ -141,8 +141,9 @@ def _forgotten(run: Run) -> Verdict:
         pod = run.tools.cluster.get_pod(plan.namespace, plan.target_pod)
     except (PodferryError, KubeError, KubeUnavailable):
         return "in_doubt"
-    moved = pod is not None and predicates.node_of(pod) == plan.target_node and not predicates.terminating(pod)
-    return "committed" if moved and pod and ARRIVAL not in predicates.annotations_of(pod) else "aborted"
+    if pod is None or predicates.node_of(pod) != plan.target_node or predicates.terminating(pod):
+        return "aborted"
+    return "aborted" if ARRIVAL in predicates.annotations_of(pod) else "committed"
 
 
 def _successor_awaited(run: Run) -> bool:

@@ -338,6 +338,16 @@ def not_for_ever(seconds: int = 20) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def put(path: pathlib.Path, what: str, host: pathlib.Path) -> None:
+    """Have a link to a file of the host, a FIFO or a device there."""
+    if what == "link":
+        path.symlink_to(host)
+    elif what == "fifo":
+        os.mkfifo(path)
+    else:
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+
+
 @pytest.mark.parametrize("instead", ["link", "fifo", "device"])
 def test_a_file_that_becomes_something_else_while_it_is_archived(
     tmp_path: pathlib.Path, upper: pathlib.Path, monkeypatch: pytest.MonkeyPatch, instead: str
@@ -348,12 +358,7 @@ def test_a_file_that_becomes_something_else_while_it_is_archived(
     def swap(*args: Any, **options: Any) -> list[str]:
         found = real(*args, **options)
         path.unlink()
-        if instead == "link":
-            path.symlink_to(tmp_path / "host/shadow")
-        elif instead == "fifo":
-            os.mkfifo(path)
-        else:
-            os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+        put(path, instead, tmp_path / "host/shadow")
         return found
 
     monkeypatch.setattr(os, "listxattr", swap)
@@ -371,12 +376,7 @@ def test_a_file_that_becomes_something_else_before_it_is_opened(
     looked = rounds.Rounds(str(upper))
     change = looked.look()
     path.rename(tmp_path / "away")  # so that its inode is not used again
-    if instead == "link":
-        path.symlink_to(tmp_path / "host/shadow")
-    elif instead == "fifo":
-        os.mkfifo(path)
-    else:
-        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+    put(path, instead, tmp_path / "host/shadow")
     with not_for_ever():
         looked.pack(change, archive, lambda: None, frozen=False)
     with tarfile.open(archive) as tar:
