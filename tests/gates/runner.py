@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # Colours only where somebody looks.
 PLAIN = {} if sys.stdout.isatty() else {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
 
+Results = list[tuple[str, bool, float]]
+"""Of each step its name, whether it passed, and its seconds."""
+
 
 class CheckFailed(Exception):
     """A step found something wrong; the text says what."""
@@ -28,7 +31,7 @@ class Runner:
     """Runs steps; one that raises `CheckFailed`, or anything else, has failed."""
 
     pytest_args: list[str] = field(default_factory=list)
-    results: list[tuple[str, bool, float]] = field(default_factory=list)
+    results: Results = field(default_factory=list)
 
     def step(self, name: str, action: Callable[[Runner], None]) -> None:
         """Run one step under a heading and keep its result and duration (seconds)."""
@@ -95,14 +98,15 @@ class Runner:
         if failures:
             raise CheckFailed("; ".join(failures))
 
-    def summary(self, total: float) -> int:
-        """Print a table and the closing count; return the exit status."""
-        print("\n==== summary " + "=" * 104)
-        for name, passed, took in self.results:
-            print(f"{'passed' if passed else 'FAILED':8}{name:16}{took:8.1f} s")
-        failed = sum(not passed for _name, passed, _took in self.results)
-        print(f"stages: {len(self.results) - failed} passed, {failed} failed in {total:.0f} s", flush=True)
-        return 1 if failed or not self.results else 0
+
+def summary(results: Results, total: float) -> int:
+    """Print a table and the closing count; return the exit status. `total` is in seconds."""
+    print("\n==== summary " + "=" * 104)
+    for name, passed, took in results:
+        print(f"{'passed' if passed else 'FAILED':8}{name:16}{took:8.1f} s")
+    failed = sum(not passed for _name, passed, _took in results)
+    print(f"stages: {len(results) - failed} passed, {failed} failed in {total:.0f} s", flush=True)
+    return 1 if failed or not results else 0
 
 
 def tracked_files() -> Sequence[str]:

@@ -45,6 +45,8 @@ COUNTER = f"/usr/bin/python3 /app/counter.py {MIB}"
 BESIDE = ("twin", "copy")
 """Modes in which the target pod stands beside its source."""
 DEADLINES = {"idle": 40.0, "claim": 10.0, "freeze": 15.0, "restore": 12.0, "settle": 4.0, "silence": 2.5}
+START_SECONDS = 20.0
+"""Until a ferry that does not say that it stands is given up."""
 STAGE_BYTES = 64 << 20
 STAGE_SECONDS = 12.0
 """Until files that are not copied by then are given up."""
@@ -388,11 +390,11 @@ class Crossing:
             "stage_bytes": STAGE_BYTES if self.files else 0,
         }
         port = self.session(TARGET).ask(
-            "ferry_start", run=self.run, role="target", pod=self.target.pod, containers=list(self.names), need_bytes=self.need["target"],
+            "ferry_start", START_SECONDS, run=self.run, role="target", pod=self.target.pod, containers=list(self.names), need_bytes=self.need["target"],
             listen={"address": "0.0.0.0", "ports": [7440, 7459]}, tls=target_keys.to_dict(), **common,
         )["port"]  # fmt: skip
         self.session(SOURCE).ask(
-            "ferry_start", run=self.run, role="source", pod=self.source.pod, uid=self.source.uid, pod_ip="10.9.9.9",
+            "ferry_start", START_SECONDS, run=self.run, role="source", pod=self.source.pod, uid=self.source.uid, pod_ip="10.9.9.9",
             containers=[{"name": one.container, "id": f"containerd://{one.id}"} for one in self.source.containers],
             need_bytes=self.need["source"],
             peer={"address": ADDRESSES[TARGET], "port": port}, tls=source_keys.to_dict(), tcp="close", **common,
