@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .._common.errors import InvalidInput
 
@@ -32,6 +32,7 @@ _LONGEST_S = 86400
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VALUE = re.compile(r"\$\(podferry_migration\.([^)]*)\)")
 _SHORTEST_SECRET = 4  # to hide every "1" of an answer would hide the answer
+_SHORTEST_TOKEN = 16  # of a path's parts: the webhooks of chat services carry their secret there
 _TITLE = 120
 
 
@@ -188,14 +189,20 @@ def _http(entry: Mapping[str, Any], around: Surroundings) -> tuple[str, dict[str
         made["body_format"] = "raw" if isinstance(body, str) else "json"
     parts = urlsplit(url)
     secrets = [word for value in headers.values() for word in (value, *value.split())]
-    secrets += [parts.query, parts.username or "", parts.password or ""]
+    secrets += [
+        parts.query,
+        *(value for _name, value in parse_qsl(parts.query)),
+        parts.username or "",
+        parts.password or "",
+    ]
+    secrets += [unquote(part) for part in parts.path.split("/") if len(part) >= _SHORTEST_TOKEN]
     secrets += _texts(made.get("body"))
     longest_first = sorted({s for s in secrets if len(s) >= _SHORTEST_SECRET}, key=len, reverse=True)
     return f"{method} {place}", {"http": made, "secrets": longest_first}
 
 
 def _url(given: Any, around: Surroundings) -> tuple[str, str]:
-    """The URL, and the part of it that may be shown: no user, no password, no query."""
+    """The URL, and what of it may be shown: no user, no password, no query, no part of the path that may be a token."""
     if not isinstance(given, str) or not given.strip():
         raise _Wrong("http has no url")
     url = _filled(given.strip(), around, "url")
@@ -210,7 +217,8 @@ def _url(given: Any, around: Surroundings) -> tuple[str, str]:
     if parts.scheme not in ("http", "https") or not host:
         raise _Wrong("http: the url does not begin with http:// or https:// and a host")
     shown = f"[{host}]" if ":" in host else host
-    return url, f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{parts.path}"
+    path = "/".join("…" if len(part) >= _SHORTEST_TOKEN else part for part in parts.path.split("/"))
+    return url, f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{path}"
 
 
 def _headers(given: Any, around: Surroundings) -> dict[str, str]:

@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,26 +82,35 @@ def execute(
     time goes on in the container: the API cannot take it back.
     """
     config = configuration(options)
-    box: dict[str, Any] = {}
+    # The client's WebSocket connects without a timeout of its own.
+    connected: Future[Any] = Future()
 
     def connect() -> None:
         try:
-            box["socket"] = _open(config, namespace, pod, container, command)
+            socket, error = _open(config, namespace, pod, container, command), None
         except Exception as exc:  # noqa: BLE001 - carried to the caller's thread
-            box["error"] = exc
+            socket, error = None, exc
+        if not connected.set_running_or_notify_cancel():
+            if socket is not None:
+                socket.close()  # nobody waits for it any more
+        elif error is not None:
+            connected.set_exception(error)
+        else:
+            connected.set_result(socket)
 
-    # The client's WebSocket connects without a timeout of its own.
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(_CONNECT_S)
-    if "error" in box:
-        raise _translated(box["error"])
-    if "socket" not in box:
-        raise KubeUnavailable(f"exec into pod {namespace}/{pod}: no answer within {_CONNECT_S:.0f} s")
+    threading.Thread(target=connect, daemon=True).start()
+    wait([connected], _CONNECT_S)
+    if connected.cancel():
+        asked = f"exec into pod {namespace}/{pod}: no answer within {_CONNECT_S:.0f} s"
+        raise KubeUnavailable(f"{asked}; whether the command was started is not known")
+    error = connected.exception()
+    if error is not None:
+        raise _translated(error)
+    socket = connected.result()
     try:
-        return follow(box["socket"].sock, timeout_s)
+        return follow(socket.sock, timeout_s)
     finally:
-        box["socket"].close()
+        socket.close()
 
 
 def _open(config: Any, namespace: str, pod: str, container: str, command: Sequence[str]) -> Any:
@@ -178,7 +188,7 @@ def verdict(status: str) -> tuple[int | None, str]:
     return None, str(told.get("message") or "it could not be started")
 
 
-def _translated(exc: Exception) -> Exception:
+def _translated(exc: BaseException) -> Exception:
     """The client wraps whatever happens at the handshake into an exception without a status."""
     reason = str(getattr(exc, "reason", None) or exc)
     found = _HANDSHAKE.search(reason)

@@ -99,6 +99,9 @@ def test_titles_hold_no_secret_and_secrets_are_known() -> None:
         assert secret in hook.secrets
     assert "1" not in hook.secrets
     assert hook.secrets == sorted(hook.secrets, key=len, reverse=True), "a part must not be hidden before the whole"
+    (webhook,) = good([{"http": {"url": "https://chat.example.com/services/T01/Zx81kPq07LmN42Vb?to=a%20friend"}}])
+    assert webhook.title == "GET https://chat.example.com/services/T01/…"
+    assert {"Zx81kPq07LmN42Vb", "a friend"} <= set(webhook.secrets)
     (quiet,) = good([{"command": ["tool", SECRET], "no_log": True, "name": "tool"}])
     assert quiet.title == "tool (command, hidden by no_log)"
     (long,) = good([{"command": ["x" * 500]}])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -173,3 +174,41 @@ def test_the_container() -> None:
 def test_no_container(given: dict[str, Any], wanted: str, words: str) -> None:
     with pytest.raises(pod_exec.NoSuchContainer, match=words):
         pod_exec.choose_container(given, wanted)
+
+
+class Socket:
+    """What the client's WebSocket is to ``execute``."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_connection_that_comes_too_late_is_closed_and_the_command_not_called_unstarted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late, asked = Socket(), threading.Event()
+
+    def open_late(*_whatever: Any) -> Socket:
+        asked.wait(10)
+        return late
+
+    monkeypatch.setattr(pod_exec, "_open", open_late)
+    monkeypatch.setattr(pod_exec, "configuration", lambda _options: None)
+    monkeypatch.setattr(pod_exec, "_CONNECT_S", 0.05)
+    with pytest.raises(KubeUnavailable, match="whether the command was started is not known"):
+        pod_exec.execute(pod_exec.AuthOptions(), "default", "web", "main", ["true"], timeout_s=1)
+    asked.set()
+    assert late.closed.wait(10)
+
+
+def test_what_the_handshake_says_is_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_whatever: Any) -> Socket:
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(pod_exec, "_open", refuse)
+    monkeypatch.setattr(pod_exec, "configuration", lambda _options: None)
+    with pytest.raises(KubeUnavailable, match="exec: timed out"):
+        pod_exec.execute(pod_exec.AuthOptions(), "default", "web", "main", ["true"], timeout_s=1)
