@@ -279,6 +279,7 @@ class SourceFerry(Departure):
             self._watch()
             self._during_transfer()
             self.peer().readable(0.02, self.server.wake)
+        self._during_transfer()  # as in `_commit`: a target that went away meanwhile is no reason for doubt yet
         peer, request = self._relinquish
         self._cancellable = False
         deadman.within(self.deadlines.settle + deadman.MARGIN)

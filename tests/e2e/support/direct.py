@@ -45,6 +45,11 @@ COUNTER = f"/usr/bin/python3 /app/counter.py {MIB}"
 BESIDE = ("twin", "copy")
 """Modes in which the target pod stands beside its source."""
 DEADLINES = {"idle": 40.0, "claim": 10.0, "freeze": 15.0, "restore": 12.0, "settle": 4.0, "silence": 2.5}
+OF_A_RUN = (
+    "systemctl stop 'podferry-{run}*'; umount /run/podferry/runs/{run}*/images; "
+    "rm -rf /run/podferry/*/{run}* /var/lib/podferry/*/{run}*"
+)
+"""Takes what is left of a run from a node, whatever the run says."""
 START_SECONDS = 20.0
 """Until a ferry that does not say that it stands is given up."""
 STAGE_BYTES = 64 << 20
@@ -529,7 +534,8 @@ class Crossing:
             def known() -> bool:
                 nonlocal record
                 record = self.ask(TARGET, "record")
-                return bool(record["resumed"]) or record["state"] in ("aborted", "done")
+                lost = self.entry(TARGET, "target").get("state") == "restore_lost"  # let go, and cannot be restored
+                return bool(record["resumed"]) or record["state"] in ("aborted", "done") or lost
 
             until("the target's record decides", known, BOUND)
             state = record["state"]
@@ -604,7 +610,8 @@ class Crossing:
 
         def away(node: str) -> None:
             mine = [copy.remove_line() for copy in self.copies if copy.node == node]
-            self.hands.run(node, "; ".join([*mine, f"rm -rf {LOGS}"]), check=False)
+            left = [] if self.ended else [OF_A_RUN.format(run=self.run)]  # the next case must not fail of this one
+            self.hands.run(node, "; ".join([*mine, *left, f"rm -rf {LOGS}"]), check=False)
 
         everywhere(away)
 
