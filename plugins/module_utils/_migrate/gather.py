@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +17,7 @@ from .._kube import predicates
 from .._kube.errors import KubeError, KubeUnavailable
 from .._plan import containers as roster
 from .._plan import manifest as manifests
-from .._plan import rollout, topology
+from .._plan import rollout, topology, volumes
 from .._plan import statefulset as statefulsets
 from .._plan.facts import NodeFacts, PodInspection
 from .._plan.options import HANDLER, Options
@@ -121,9 +122,11 @@ def gather(
     base = _owner_at_rest(base, pod, options, tools, patience_s)
     pod = base.pod or pod
     mode, _refusals = decide_mode(options.name, pod)
+    claims = read_claims(pod, tools)
     snapshot = replace(
         base,
-        claims=read_claims(pod, tools),
+        claims=claims,
+        volumes=_read_volumes(claims, tools),
         source_node=tools.cluster.get_node(source) if source else None,
         runtime_class=tools.cluster.get_runtime_class(HANDLER),
         pods_on_target=_pods_on(options.target, base.siblings, tools) if base.target_node is not None else (),
@@ -143,6 +146,15 @@ def read_claims(pod: Obj, tools: Tools) -> dict[str, Obj | None]:
     volumes = (pod.get("spec") or {}).get("volumes") or []
     names = [str(v["persistentVolumeClaim"].get("claimName")) for v in volumes if v.get("persistentVolumeClaim")]
     return {name: tools.cluster.get_claim(namespace, name) for name in names}
+
+
+def _read_volumes(claims: Mapping[str, Obj | None], tools: Tools) -> dict[str, Obj | None]:
+    """The PersistentVolumes behind the claims; without those that may not be read."""
+    found: dict[str, Obj | None] = {}
+    for name in {volumes.volume_of(claim) for claim in claims.values()} - {""}:
+        with _unless_forbidden():
+            found[name] = tools.cluster.get_volume(name)
+    return found
 
 
 def _owner_at_rest(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools, patience_s: float) -> Snapshot:
@@ -182,12 +194,19 @@ def _neighbours(pod: Obj, siblings: Sequence[Obj], tools: Tools) -> topology.Nei
 
 
 def _if_allowed(ask: Callable[[], Sequence[Obj]]) -> Sequence[Obj] | None:
-    try:
+    with _unless_forbidden():
         return ask()
+    return None
+
+
+@contextlib.contextmanager
+def _unless_forbidden() -> Iterator[None]:
+    """What may not be read is left out."""
+    try:
+        yield
     except KubeError as exc:
-        if exc.status == 403:
-            return None
-        raise
+        if exc.status != 403:
+            raise
 
 
 def read_chain(pod: Obj, tools: Tools) -> OwnerChain:

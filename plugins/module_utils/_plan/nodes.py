@@ -91,11 +91,15 @@ def excluded(spec: Obj, node: Obj) -> str:
             return f"does not have the label {key}={value} of the pod's nodeSelector"
     affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if required is not None:
-        terms = required.get("nodeSelectorTerms") or []
-        if not any(_term_matches(term, labels, predicates.name_of(node)) for term in terms):
-            return "does not match the pod's required node affinity"
+    if required is not None and not selected(required, node):
+        return "does not match the pod's required node affinity"
     return ""
+
+
+def selected(selector: Obj, node: Obj) -> bool:
+    """Does a node selector, of which one term is enough, choose ``node``?"""
+    labels, name = predicates.labels_of(node), predicates.name_of(node)
+    return any(_term_matches(term, labels, name) for term in selector.get("nodeSelectorTerms") or [])
 
 
 def _term_matches(term: Obj, labels: Mapping[str, str], name: str) -> bool:

@@ -26,6 +26,7 @@ from . import (
     rollout,
     statefulset,
     topology,
+    volumes,
     workload,
 )
 from .facts import NodeFacts, PodInspection
@@ -90,6 +91,8 @@ class Snapshot:
     inspection: PodInspection | None = None
     claims: Mapping[str, Obj | None] = field(default_factory=dict)
     """PersistentVolumeClaims that the pod names; None for one that does not exist."""
+    volumes: Mapping[str, Obj | None] = field(default_factory=dict)
+    """PersistentVolumes behind them, of those that may be read; None for one that does not exist."""
     images: Sequence[ImageState] = ()
     dry_run_error: str | None = None
 
@@ -321,6 +324,7 @@ def _cluster_refusals(pod: Obj, source: str, snapshot: Snapshot, options: Option
     found = nodes.check_target_node(pod, snapshot.target_node, options.target)
     if snapshot.target_node is not None:
         found += nodes.check_capacity(pod, snapshot.target_node, snapshot.pods_on_target)
+        found += volumes.check_reach(snapshot.claims, snapshot.volumes, snapshot.target_node)
         found += topology.check_topology(
             pod, snapshot.source_node, snapshot.target_node, snapshot.neighbours, snapshot.pods_on_target
         )

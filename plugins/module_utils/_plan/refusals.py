@@ -214,6 +214,10 @@ CATALOGUE: dict[str, Kind] = {
         "Use a volume with access mode ReadWriteMany: during the move both nodes have it mounted.",
         planned=True,
     ),
+    "volume_affinity": Kind(
+        "A claim's volume cannot be mounted by the target (its node affinity).",
+        "Choose a node that the PersistentVolume's node affinity names, or use a volume that all nodes reach.",
+    ),
     "volume_mount": Kind("A volume is mounted in a way that is not carried.", "Mount it without mountPropagation."),
     "localhost_profile": Kind(
         "A seccomp profile is a file of its node.", "Use RuntimeDefault or Unconfined.", planned=True

@@ -216,6 +216,37 @@ def test_refused_by_trying(change: dict[str, Any], code: str) -> None:
     clean(world)
 
 
+def with_claim(world: World) -> World:
+    """Its pod has a claim, bound to a volume of zone 2."""
+    world.pods["counter"]["spec"]["volumes"] = [{"name": "v", "persistentVolumeClaim": {"claimName": "x"}}]
+    modes = {"accessModes": ["ReadWriteMany"]}
+    world.claims["x"] = {"spec": {**modes, "volumeName": "pv"}, "status": modes}
+    term = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["2"]}]}
+    world.volumes["pv"] = {"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [term]}}}}
+    return world
+
+
+def test_a_volume_that_the_target_does_not_reach_is_found_before_anything_is_deleted() -> None:
+    report = move(with_claim(World()))
+    assert [r["code"] for r in report.refusals] == ["volume_affinity"]
+
+
+def test_a_volume_that_may_not_be_read_is_told_with_the_right_that_is_missing() -> None:
+    world = with_claim(World())
+    trial = with_claim(World())
+    move(trial)
+    world.faults = {trial.log.index("api get volume") + 1: "error"}
+    (refusal,) = move(world).refusals
+    assert refusal["code"] == "volume_affinity"
+    assert "persistentvolumes" in refusal["remedy"]
+
+
+def test_a_volume_that_the_api_does_not_know_is_no_obstacle() -> None:
+    world = with_claim(World())
+    world.volumes.clear()
+    assert move(world).outcome == "finished"
+
+
 def test_unreachable_node_is_one_of_several_reasons() -> None:
     world = World()
     world.nodes["node-b"].reachable = False

@@ -72,6 +72,14 @@ def claimed(mode: str, **fields: Any) -> Snapshot:
     return replace(seen, claims={"x": claim})
 
 
+def zonal(zone: str) -> Snapshot:
+    """A claim whose volume is to be had in one zone, and a target in zone 1."""
+    term = {"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}
+    found = {"pv": {"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [term]}}}}}
+    seen = claimed("ReadWriteMany", volumeName="pv")
+    return replace(seen, volumes=found, target_node=objects.node("node-b", {"metadata": {"labels": {"zone": "1"}}}))
+
+
 def sidecar(**fields: Any) -> Snapshot:
     """A pod with a sidecar beside its container."""
     seen = pair({}, {})
@@ -212,6 +220,8 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("volume", volume(persistentVolumeClaim={"claimName": "x"}), OPTIONS),
     ("volume_access", claimed("ReadWriteOnce"), OPTIONS),
     ("volume_access", claimed("ReadWriteOncePod"), OPTIONS),
+    ("volume_affinity", zonal("2"), OPTIONS),
+    ("volume_affinity", claimed("ReadWriteMany", volumeName="pv"), OPTIONS),  # it may not be read
     ("device", claimed("ReadWriteMany", volumeMode="Block"), OPTIONS),
     ("volume", volume(somethingNew={"x": 1}), OPTIONS),
     ("volume", volume(projected={"sources": [{"podCertificate": {}}]}), OPTIONS),
@@ -360,6 +370,10 @@ def test_a_copy_has_a_name_of_its_own_and_nothing_that_a_selector_sees() -> None
 def test_volumes_that_are_carried_or_shared() -> None:
     for mode in ("ReadWriteMany", "ReadOnlyMany"):
         assert plan(claimed(mode), OPTIONS).refusals == ()
+    assert plan(zonal("1"), OPTIONS).refusals == ()
+    for found in (None, {"spec": {"nodeAffinity": None}}, {"spec": {"nodeAffinity": {}}}):
+        seen = replace(claimed("ReadWriteMany", volumeName="pv"), volumes={"pv": found})
+        assert plan(seen, OPTIONS).refusals == ()
     for kind in ({"emptyDir": {}}, {"emptyDir": {"medium": "Memory"}}, {"nfs": {"server": "s", "path": "/"}}):
         assert plan(volume(**kind), OPTIONS).refusals == ()
 
