@@ -123,14 +123,15 @@ def gather(
     pod = base.pod or pod
     mode, _refusals = decide_mode(options.name, pod)
     claims = read_claims(pod, tools)
+    neighbours = topology.Neighbours() if base.target_node is None else _neighbours(pod, base.siblings, tools)
     snapshot = replace(
         base,
         claims=claims,
         volumes=_read_volumes(claims, tools),
         source_node=tools.cluster.get_node(source) if source else None,
         runtime_class=tools.cluster.get_runtime_class(HANDLER),
-        pods_on_target=_pods_on(options.target, base.siblings, tools) if base.target_node is not None else (),
-        neighbours=_neighbours(pod, base.siblings, tools),
+        pods_on_target=tuple(p for p in neighbours.pods if predicates.node_of(p) == options.target),
+        neighbours=neighbours,
         budgets=tools.cluster.list_budgets(options.namespace) if mode == "successor" else (),
         moved_to=_twin_of(pod, options, base.siblings),
     )
@@ -183,14 +184,14 @@ def _owner_at_rest(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools,
 
 
 def _neighbours(pod: Obj, siblings: Sequence[Obj], tools: Tools) -> topology.Neighbours:
-    """Other nodes and pods, for pods whose place depends on them; what may not be listed is left out."""
-    if not topology.asks(pod):
-        return topology.Neighbours()
-    pods: Sequence[Obj] | None = None
-    if topology.asks_everywhere(pod):
-        pods = _if_allowed(lambda: tools.cluster.list_pods(None))
-    nodes = _if_allowed(tools.cluster.list_nodes)
-    return topology.Neighbours(siblings if pods is None else pods, everywhere=pods is not None, nodes=nodes)
+    """All pods, for the target's capacity and for those that want to be without this one; nodes if it depends on them.
+
+    What may not be listed is left out: then the pods are those of our own namespace, and the kubelet has the word.
+    """
+    everyone = _if_allowed(lambda: tools.cluster.list_pods(None))
+    pods = siblings if everyone is None else everyone
+    nodes = _if_allowed(tools.cluster.list_nodes) if topology.asks_for_nodes(pod, pods) else None
+    return topology.Neighbours(pods, everywhere=everyone is not None, nodes=nodes)
 
 
 def _if_allowed(ask: Callable[[], Sequence[Obj]]) -> Sequence[Obj] | None:
@@ -234,14 +235,6 @@ def _elsewhere(question: Question, options: Options, tools: Tools) -> tuple[str,
         return ()
     found = {str(predicates.metadata(p).get("namespace")) for p in pods if predicates.name_of(p) == question.name}
     return tuple(sorted(found - {options.namespace}))
-
-
-def _pods_on(node: str, siblings: Sequence[Obj], tools: Tools) -> tuple[Obj, ...]:
-    """Pods on a node, for the capacity test; without the right to list all namespaces those of our own, and the kubelet's word."""
-    pods = _if_allowed(lambda: tools.cluster.list_pods(None, field_selector=f"spec.nodeName={node}"))
-    if pods is None:
-        pods = siblings
-    return tuple(p for p in pods if predicates.node_of(p) == node)
 
 
 def _twin_of(pod: Obj, options: Options, siblings: Sequence[Obj]) -> Obj | None:

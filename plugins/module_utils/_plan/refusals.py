@@ -59,7 +59,7 @@ CATALOGUE: dict[str, Kind] = {
         "The target cannot hold the pod's resource requests.", "Free resources there, or choose another node."
     ),
     "target_pod_affinity": Kind(
-        "Pods on the target exclude the pod, or those that it must be with are not there (required pod affinity or anti-affinity).",
+        "Pods on the target or in its zone exclude the pod, or those that it must be with are not there (required pod affinity or anti-affinity).",
         "Choose another node, or make the rule a preference in the template and roll it out first.",
     ),
     "target_topology_spread": Kind(

@@ -216,6 +216,18 @@ def test_refused_by_trying(change: dict[str, Any], code: str) -> None:
     clean(world)
 
 
+def test_one_list_of_pods_serves_capacity_and_those_that_want_to_be_without_the_pod() -> None:
+    world = World()
+    selector = {"matchLabels": predicates.labels_of(world.pods["counter"])}
+    alone = {"topologyKey": "zone", "labelSelector": selector, "namespaces": ["default"]}
+    rules = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [alone]}}
+    world.pods["db"] = objects.pod("db", "node-b", {"metadata": {"namespace": "prod"}, "spec": {"affinity": rules}})
+    world.pods["db"]["metadata"]["labels"] = {}
+    report = move(world)
+    assert [r["code"] for r in report.refusals] == ["target_pod_affinity"]
+    assert world.log.count("api list") == 2, "the namespace's pods, and all"
+
+
 def with_claim(world: World) -> World:
     """Its pod has a claim, bound to a volume of zone 2."""
     world.pods["counter"]["spec"]["volumes"] = [{"name": "v", "persistentVolumeClaim": {"claimName": "x"}}]
