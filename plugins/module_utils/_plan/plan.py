@@ -23,6 +23,7 @@ from . import (
     nodes,
     owners,
     podspec,
+    quota,
     rollout,
     statefulset,
     topology,
@@ -393,6 +394,10 @@ def _dry_run(snapshot: Snapshot, mode: owners.Mode, warnings: list[str]) -> list
         return found
     if mode == "successor" and "exceeded quota" in error:
         # The trial counts beside the source, which a successor replaces.
+        if quota.short_by_itself(error):
+            reason = f"Even without the source the quota leaves no room for its successor: {error}"
+            remedy = "Raise the quota, or use name=new for a pod of nobody once there is room for two."
+            return [*found, refuse("admission", reason, remedy=remedy)]
         warnings.append(f"The quota leaves no room for a second pod; a successor takes the source's place: {error}")
         return found
     return [*found, refuse("admission", f"The API refuses the target pod: {error}")]

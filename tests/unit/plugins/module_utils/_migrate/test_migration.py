@@ -12,12 +12,13 @@ import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import PodferryError
 from ansible_collections.podferry.live.plugins.module_utils._kube import predicates
+from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.podferry.live.plugins.module_utils._migrate.migration import Migration
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import ARRIVAL, MOVED_FROM, Options
 from ansible_collections.podferry.live.plugins.module_utils._plan.statefulset import restorable
 from ansible_collections.podferry.live.plugins.module_utils._report.record import Report
 from doubles import objects
-from doubles.world import Half, Killed, Recorder, World
+from doubles.world import FakeCluster, Half, Killed, Recorder, World
 
 
 def move(world: World, reporter: Any = None, **options: Any) -> Report:
@@ -597,6 +598,46 @@ def test_api_away_for_a_while_after_the_commit() -> None:
     world.faults = dict.fromkeys(range(after + 2, after + 22), "lost_before")
     assert move(world).outcome == "finished"
     clean(world)
+
+
+class Quota(FakeCluster):
+    """Has room for one pod, and counts one that is deleted ``slow`` requests longer."""
+
+    def __init__(self, world: World, slow: int) -> None:
+        super().__init__(world)
+        self.left = self.slow = slow
+
+    def create_pod(self, namespace: str, manifest: Any, *, dry_run: bool = False) -> dict[str, Any]:
+        words = "exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"
+        if dry_run or self.left:
+            self.left -= not dry_run
+            raise KubeError(403, "Forbidden", f"pods is forbidden: {words}")
+        return super().create_pod(namespace, manifest)
+
+    def delete_pod(self, *args: Any, **more: Any) -> bool:
+        self.left = self.slow
+        return super().delete_pod(*args, **more)
+
+
+@pytest.mark.parametrize("restore_works", [True, False])
+def test_a_quota_is_given_time_to_notice_that_the_source_is_gone(restore_works: bool) -> None:
+    world = World()
+    world.behaviour.restore_works = restore_works
+    tools = dataclasses.replace(world.tools(), cluster=Quota(world, 20))
+    report = Migration(Options("counter", "node-b", "default"), tools).move()[1]
+    assert report.outcome == ("finished" if restore_works else "undone")
+    clean(world)
+
+
+def test_a_quota_that_stays_full_is_not_waited_for_long() -> None:
+    world = World()
+    tools = dataclasses.replace(world.tools(), cluster=Quota(world, 10**6))
+    began = world.clock.now
+    report = Migration(Options("counter", "node-b", "default"), tools).move()[1]
+    assert report.outcome != "finished"
+    assert report.error is not None
+    assert "exceeded quota" in report.error.message
+    assert world.clock.now - began < 60
 
 
 def test_context_lost_by_the_nodes() -> None:

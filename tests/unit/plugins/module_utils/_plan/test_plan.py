@@ -425,9 +425,22 @@ def test_moved_elsewhere_names_the_pod() -> None:
 
 
 def test_a_successors_quota_counts_its_source_too() -> None:
-    result = plan(snapshot(dry_run_error="pods x is forbidden: exceeded quota: q"), OPTIONS)
-    assert result.decision == "move"
-    assert any("quota" in w for w in result.warnings)
+    full = "exceeded quota: q, requested: pods=1,requests.cpu=500m, used: pods=3,requests.cpu=2, limited: pods=3,requests.cpu=2200m"
+    for error in (
+        "pods x is forbidden: exceeded quota: q",
+        full,
+        "exceeded quota: q, requested: a=1, used: a=?, limited: a=1",
+    ):
+        result = plan(snapshot(dry_run_error=error), OPTIONS)
+        assert result.decision == "move"
+        assert any("quota" in w for w in result.warnings)
+
+
+def test_a_quota_that_was_lowered_has_no_place_for_a_successor() -> None:
+    lowered = 'pods "x" is forbidden: exceeded quota: q, requested: pods=1,requests.cpu=1, used: pods=3,requests.cpu=2, limited: pods=3,requests.cpu=1500m'
+    (refusal,) = plan(snapshot(dry_run_error=lowered), OPTIONS).refusals
+    assert refusal.code == "admission"
+    assert "Even without the source" in refusal.reason
 
 
 @pytest.mark.parametrize(
