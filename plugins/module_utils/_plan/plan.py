@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from .._kube import predicates
 from . import (
+    addresses,
     budgets,
     compatibility,
     disruption,
@@ -200,6 +201,7 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
     else:
         mode, mode_refusals = owners.decide_mode(options.name, pod)
         refusals += mode_refusals + _owner_refusals(pod, mode, snapshot, warnings)
+    refusals += addresses.check_addresses(pod, mode, snapshot.chain)
     refusals += _cluster_refusals(pod, source, snapshot, options)
     refusals += _node_refusals(pod, source, snapshot, options, twin=mode != "successor")
 

@@ -225,6 +225,10 @@ CATALOGUE: dict[str, Kind] = {
     "extra_networks": Kind(
         "The pod has more networks than the pod network.", "Remove the additional networks.", planned=True
     ),
+    "fixed_address": Kind(
+        "The pod has an address by its user's choice, which a twin or a copy cannot have beside its source.",
+        "Use name=keep for a pod of nobody; else take the annotation out of the owner's template and roll it out first.",
+    ),
     "spec_field": Kind(
         "The pod uses a feature that is not on the list of accepted ones.",
         "Remove it from the pod, or recreate the pod.",

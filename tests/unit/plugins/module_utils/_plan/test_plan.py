@@ -50,6 +50,10 @@ def container(**fields: Any) -> Snapshot:
     return snapshot(pod=objects.pod(**fields))
 
 
+def annotated(annotations: dict[str, str]) -> Snapshot:
+    return snapshot(pod=objects.pod(change={"metadata": {"annotations": annotations}}))
+
+
 def volume(**kind: Any) -> Snapshot:
     return spec({"volumes": [{"name": "v", **kind}]})
 
@@ -226,6 +230,9 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("volume", volume(somethingNew={"x": 1}), OPTIONS),
     ("volume", volume(projected={"sources": [{"podCertificate": {}}]}), OPTIONS),
     ("volume_mount", container(volumeMounts=[{"name": "v", "mountPath": "/x", "mountPropagation": "Bidirectional"}]), OPTIONS),
+    ("fixed_address", annotated({"cni.projectcalico.org/ipAddrs": '["10.0.0.1"]'}), replace(OPTIONS, name="new")),
+    ("fixed_address", annotated({"ovn.kubernetes.io/ip_address": "10.0.0.1"}), replace(OPTIONS, name="new")),
+    ("fixed_address", annotated({"ipam.antrea.io/pod-ips": "10.0.0.1"}), COPY),
     ("localhost_profile", spec({"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "p"}}}), OPTIONS),
     ("extra_networks", snapshot(pod=objects.pod(change={"metadata": {"annotations": {"k8s.v1.cni.cncf.io/networks": "n"}}})), OPTIONS),
     ("spec_field", spec({"somethingNew": {"x": 1}}), OPTIONS),
