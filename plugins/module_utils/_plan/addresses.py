@@ -17,7 +17,7 @@ from .refusals import Refusal, refuse
 Obj = Mapping[str, Any]
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-#: Calico, Multus, OVN-Kubernetes, the AWS VPC CNI, Kube-OVN: what the one pod was given. A plugin that finds it believes it.
+#: Of Calico, Multus, OVN-Kubernetes, the AWS VPC CNI, Kube-OVN: what the one pod was given. Who finds it believes it.
 _GIVEN = (
     "cni.projectcalico.org/containerID", "cni.projectcalico.org/podIP", "k8s.v1.cni.cncf.io/network-status",
     "k8s.v1.cni.cncf.io/networks-status", "k8s.ovn.org/pod-networks", "vpc.amazonaws.com/pod-eni",

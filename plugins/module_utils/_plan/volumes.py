@@ -76,7 +76,10 @@ def _check_claim(name: str, claim: str, obj: Obj | None) -> list[Refusal]:
 
 
 def check_reach(claims: Mapping[str, Obj | None], volumes: Mapping[str, Obj | None], target: Obj) -> list[Refusal]:
-    """Can the target mount what is behind the claims? ``volumes``: PersistentVolumes; None: gone, absent: may not be read."""
+    """Can the target mount what is behind the claims?
+
+    ``volumes``: PersistentVolumes by name; None for one that is gone, without those that may not be read.
+    """
     found: list[Refusal] = []
     for claim, obj in claims.items():
         name = volume_of(obj)
@@ -84,7 +87,7 @@ def check_reach(claims: Mapping[str, Obj | None], volumes: Mapping[str, Obj | No
             found.append(
                 refuse(
                     "volume_affinity",
-                    f"Which nodes reach PersistentVolume {name} of claim {claim} may not be read: it cannot be checked.",
+                    f"Which nodes reach volume {name} of claim {claim} may not be read: it cannot be checked.",
                     remedy="Grant 'get' on persistentvolumes (docs/rbac.yml: podferry-migrate-cluster).",
                 )
             )
@@ -95,7 +98,8 @@ def check_reach(claims: Mapping[str, Obj | None], volumes: Mapping[str, Obj | No
             found.append(
                 refuse(
                     "volume_affinity",
-                    f"Node {predicates.name_of(target)} does not match the node affinity of PersistentVolume {name} of claim {claim}.",
+                    f"Node {predicates.name_of(target)} does not match the node affinity of volume {name} "
+                    f"(claim {claim}).",
                 )
             )
     return found
