@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -153,8 +152,11 @@ def _read_volumes(claims: Mapping[str, Obj | None], tools: Tools) -> dict[str, O
     """The PersistentVolumes behind the claims; without those that may not be read."""
     found: dict[str, Obj | None] = {}
     for name in {volumes.volume_of(claim) for claim in claims.values()} - {""}:
-        with _unless_forbidden():
+        try:
             found[name] = tools.cluster.get_volume(name)
+        except KubeError as exc:
+            if exc.status != 403:
+                raise
     return found
 
 
@@ -195,19 +197,12 @@ def _neighbours(pod: Obj, siblings: Sequence[Obj], tools: Tools) -> topology.Nei
 
 
 def _if_allowed(ask: Callable[[], Sequence[Obj]]) -> Sequence[Obj] | None:
-    with _unless_forbidden():
-        return ask()
-    return None
-
-
-@contextlib.contextmanager
-def _unless_forbidden() -> Iterator[None]:
-    """What may not be read is left out."""
     try:
-        yield
+        return ask()
     except KubeError as exc:
-        if exc.status != 403:
-            raise
+        if exc.status == 403:
+            return None
+        raise
 
 
 def read_chain(pod: Obj, tools: Tools) -> OwnerChain:
@@ -316,15 +311,18 @@ def containers(pod: Obj) -> list[dict[str, str]]:
 
 
 def image_state(pod: Obj, status: Obj, peers: Peers, target: str) -> ImageState:
-    """Is the image of one container on the target, or could it be pulled? Raises SessionLost, NodeError."""
+    """Is the image of one container on the target, under its name, or could it be pulled? Raises SessionLost, NodeError."""
     specs = [*predicates.init_containers_of(pod), *predicates.containers_of(pod)]
     spec: Obj = next((c for c in specs if c.get("name") == status.get("name")), {})
-    ref = str(spec.get("image") or status.get("image") or "")
+    ref = roster.image_of(pod, str(status.get("name")))
     image_id = image_id_of(status)
     answer = peers.get(target).call("image", patience_s=0.0, ref=ref, id=image_id)
     # Without a repository the digest names a locally made image, which no registry can be asked for.
-    pullable = spec.get("imagePullPolicy") != "Never" and "@" in image_id
+    other = str(answer.get("other") or "")
+    pullable = spec.get("imagePullPolicy") != "Never" and "@" in image_id and not other
     error = "" if pullable else "its pull policy or its missing repository digest forbids a pull of exactly this image"
+    if other:
+        error = f"its name stands for another image there ({other[:19]}), which the kubelet would start"
     return ImageState(str(status.get("name")), ref, bool(answer.get("present")), pullable, error)
 
 

@@ -61,7 +61,7 @@ def _spec(source: Obj, *, mode: Mode, target_node: str) -> JsonDict:
     if mode != "successor" and not spec.get("hostname"):
         # The restored processes go on under the host name they know; exec'd ones and /etc/hosts shall agree.
         spec["hostname"] = _hostname(predicates.name_of(source))
-    for container in spec.get("containers") or []:
+    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
         if container.get("imagePullPolicy") == "Always":
             # The image with the source's digest is on the target before this pod is created; a pull could change it.
             container["imagePullPolicy"] = "IfNotPresent"

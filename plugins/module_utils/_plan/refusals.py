@@ -285,7 +285,7 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "image_missing": Kind(
         "The pod's image is not on the target and cannot be pulled there.",
-        "Put exactly this image (same digest) onto the target.",
+        "Put exactly this image (same digest) onto the target, under the name that the pod gives it.",
     ),
     "security_profile": Kind(
         "The target lacks the pod's AppArmor or SELinux confinement.",

@@ -197,6 +197,31 @@ def test_missing_image_is_pulled() -> None:
     assert the_pod(world)["spec"]["containers"][0]["imagePullPolicy"] == "IfNotPresent"
 
 
+def test_the_image_is_asked_for_by_the_name_that_the_kubelet_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, asked = World(), []
+    pod = world.pods["counter"]
+    pod["status"]["containerStatuses"][0]["image"] = "another/name:of-the-same"
+
+    def op_image(ref: str, **_more: Any) -> dict[str, Any]:
+        asked.append(ref)
+        return {"present": True}
+
+    monkeypatch.setattr(world.nodes["node-b"], "op_image", op_image)
+    move(world)
+    assert asked == [pod["spec"]["containers"][0]["image"]]
+
+
+def test_another_image_under_the_pods_name_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.pods["counter"]["status"]["containerStatuses"][0]["imageID"] = "registry/x@sha256:" + "1" * 64
+    other = {"present": False, "other": "sha256:" + "2" * 64}
+    monkeypatch.setattr(world.nodes["node-b"], "op_image", lambda **args: other)
+    (refusal,) = move(world).refusals
+    assert refusal["code"] == "image_missing"
+    assert "stands for another image there (sha256:222222222222)" in refusal["reason"]
+    clean(world)
+
+
 # -- said no before anything was touched ------------------------------------------------------------------------------
 
 

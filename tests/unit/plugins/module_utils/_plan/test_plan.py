@@ -362,6 +362,15 @@ def test_several_containers_sidecars_and_finished_init_containers_move() -> None
     assert plan(seen, OPTIONS).refusals == ()
 
 
+def test_the_image_that_is_there_is_not_pulled_again() -> None:
+    init = {"name": "i", "image": "i", "imagePullPolicy": "Always"}
+    seen = sidecar(imagePullPolicy="Always")
+    pod = dict(seen.pod or {})
+    pod["spec"]["initContainers"].append(init)
+    made = (plan(replace(seen, pod=pod), OPTIONS).manifest or {})["spec"]
+    assert {c["imagePullPolicy"] for c in made["initContainers"]} == {"IfNotPresent"}
+
+
 def test_a_copy_has_a_name_of_its_own_and_nothing_that_a_selector_sees() -> None:
     for seen in (snapshot(), owned("Job")):
         result = plan(seen, COPY)
