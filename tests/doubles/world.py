@@ -267,6 +267,8 @@ class World:
         """The StatefulSet as its user wants it."""
         self.budgets: list[JsonDict] = []
         self.autoscalers: list[JsonDict] = []
+        self.claims: dict[str, JsonDict] = {}
+        self.volumes: dict[str, JsonDict] = {}
         if self.statefulset:
             first = objects.ordinal(self.statefulset, 1)
         else:
@@ -649,7 +651,11 @@ class FakeCluster:
         return None
 
     def get_claim(self, namespace: str, name: str) -> JsonDict | None:
-        return None
+        return self.world.claims.get(name)
+
+    def get_volume(self, name: str) -> JsonDict | None:
+        self._leave(self._enter("get volume"))
+        return self.world.volumes.get(name)
 
     # As recorded in statefulset_orphan.json: the object stays for a moment with finalizer ``orphan``, its pods lose their
     # owner; a new one adopts what has the name and the labels, and starts what is missing.

@@ -107,6 +107,6 @@ def _container(archive: Archive, told: Mapping[str, Any]) -> dict[str, str]:
         )
     return {
         "name": archive.container,
-        "image": str(status.get("image") or found.get("image") or ""),
+        "image": roster.image_of(archive.pod, archive.container) or found.get("image") or "",
         "image_id": image_id,
     }

@@ -266,7 +266,7 @@ class Checkpoints:
             "containers": [
                 {
                     "name": str(status.get("name")),
-                    "image": str(status.get("image") or ""),
+                    "image": roster.image_of(pod, str(status.get("name"))),
                     "image_id": str(status.get("imageID") or "").rpartition("://")[2],
                 }
                 for status in roster.statuses(pod)

@@ -185,6 +185,9 @@ class Cluster:
     def get_claim(self, namespace: str, name: str) -> JsonDict | None:
         return self._get_or_none(f"/api/v1/namespaces/{quote(namespace)}/persistentvolumeclaims/{quote(name)}")
 
+    def get_volume(self, name: str) -> JsonDict | None:
+        return self._get_or_none(f"/api/v1/persistentvolumes/{quote(name)}")
+
     def get_statefulset(self, namespace: str, name: str) -> JsonDict | None:
         return self._get_or_none(_statefulset(namespace, name))
 

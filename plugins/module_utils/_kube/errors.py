@@ -33,6 +33,11 @@ class KubeError(Exception):
         """True for an answer that a later try may not give (overload, restart)."""
         return self.status in (429, 500, 502, 503, 504)
 
+    @property
+    def over_quota(self) -> bool:
+        """A ResourceQuota has no room (now)."""
+        return self.status == 403 and "exceeded quota" in self.message
+
 
 class KubeUnavailable(Exception):
     """The API did not answer: refused, reset, timed out, TLS failed.

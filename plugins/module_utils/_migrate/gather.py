@@ -16,7 +16,7 @@ from .._kube import predicates
 from .._kube.errors import KubeError, KubeUnavailable
 from .._plan import containers as roster
 from .._plan import manifest as manifests
-from .._plan import rollout, topology
+from .._plan import rollout, topology, volumes
 from .._plan import statefulset as statefulsets
 from .._plan.facts import NodeFacts, PodInspection
 from .._plan.options import HANDLER, Options
@@ -121,13 +121,16 @@ def gather(
     base = _owner_at_rest(base, pod, options, tools, patience_s)
     pod = base.pod or pod
     mode, _refusals = decide_mode(options.name, pod)
+    claims = read_claims(pod, tools)
+    neighbours = topology.Neighbours() if base.target_node is None else _neighbours(pod, base.siblings, tools)
     snapshot = replace(
         base,
-        claims=read_claims(pod, tools),
+        claims=claims,
+        volumes=_read_volumes(claims, tools),
         source_node=tools.cluster.get_node(source) if source else None,
         runtime_class=tools.cluster.get_runtime_class(HANDLER),
-        pods_on_target=_pods_on(options.target, base.siblings, tools) if base.target_node is not None else (),
-        neighbours=_neighbours(pod, base.siblings, tools),
+        pods_on_target=tuple(p for p in neighbours.pods if predicates.node_of(p) == options.target),
+        neighbours=neighbours,
         budgets=tools.cluster.list_budgets(options.namespace) if mode == "successor" else (),
         moved_to=_twin_of(pod, options, base.siblings),
     )
@@ -143,6 +146,18 @@ def read_claims(pod: Obj, tools: Tools) -> dict[str, Obj | None]:
     volumes = (pod.get("spec") or {}).get("volumes") or []
     names = [str(v["persistentVolumeClaim"].get("claimName")) for v in volumes if v.get("persistentVolumeClaim")]
     return {name: tools.cluster.get_claim(namespace, name) for name in names}
+
+
+def _read_volumes(claims: Mapping[str, Obj | None], tools: Tools) -> dict[str, Obj | None]:
+    """The PersistentVolumes behind the claims; without those that may not be read."""
+    found: dict[str, Obj | None] = {}
+    for name in {volumes.volume_of(claim) for claim in claims.values()} - {""}:
+        try:
+            found[name] = tools.cluster.get_volume(name)
+        except KubeError as exc:
+            if exc.status != 403:
+                raise
+    return found
 
 
 def _owner_at_rest(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools, patience_s: float) -> Snapshot:
@@ -171,14 +186,14 @@ def _owner_at_rest(snapshot: Snapshot, pod: Obj, options: Options, tools: Tools,
 
 
 def _neighbours(pod: Obj, siblings: Sequence[Obj], tools: Tools) -> topology.Neighbours:
-    """Other nodes and pods, for pods whose place depends on them; what may not be listed is left out."""
-    if not topology.asks(pod):
-        return topology.Neighbours()
-    pods: Sequence[Obj] | None = None
-    if topology.asks_everywhere(pod):
-        pods = _if_allowed(lambda: tools.cluster.list_pods(None))
-    nodes = _if_allowed(tools.cluster.list_nodes)
-    return topology.Neighbours(siblings if pods is None else pods, everywhere=pods is not None, nodes=nodes)
+    """All pods, for the target's capacity and for those that want to be without this one; nodes if it depends on them.
+
+    What may not be listed is left out: then the pods are those of our own namespace, and the kubelet has the word.
+    """
+    everyone = _if_allowed(lambda: tools.cluster.list_pods(None))
+    pods = siblings if everyone is None else everyone
+    nodes = _if_allowed(tools.cluster.list_nodes) if topology.asks_for_nodes(pod, pods) else None
+    return topology.Neighbours(pods, everywhere=everyone is not None, nodes=nodes)
 
 
 def _if_allowed(ask: Callable[[], Sequence[Obj]]) -> Sequence[Obj] | None:
@@ -215,14 +230,6 @@ def _elsewhere(question: Question, options: Options, tools: Tools) -> tuple[str,
         return ()
     found = {str(predicates.metadata(p).get("namespace")) for p in pods if predicates.name_of(p) == question.name}
     return tuple(sorted(found - {options.namespace}))
-
-
-def _pods_on(node: str, siblings: Sequence[Obj], tools: Tools) -> tuple[Obj, ...]:
-    """Pods on a node, for the capacity test; without the right to list all namespaces those of our own, and the kubelet's word."""
-    pods = _if_allowed(lambda: tools.cluster.list_pods(None, field_selector=f"spec.nodeName={node}"))
-    if pods is None:
-        pods = siblings
-    return tuple(p for p in pods if predicates.node_of(p) == node)
 
 
 def _twin_of(pod: Obj, options: Options, siblings: Sequence[Obj]) -> Obj | None:
@@ -304,15 +311,18 @@ def containers(pod: Obj) -> list[dict[str, str]]:
 
 
 def image_state(pod: Obj, status: Obj, peers: Peers, target: str) -> ImageState:
-    """Is the image of one container on the target, or could it be pulled? Raises SessionLost, NodeError."""
+    """Is the image of one container on the target, under its name, or could it be pulled? Raises SessionLost, NodeError."""
     specs = [*predicates.init_containers_of(pod), *predicates.containers_of(pod)]
     spec: Obj = next((c for c in specs if c.get("name") == status.get("name")), {})
-    ref = str(spec.get("image") or status.get("image") or "")
+    ref = roster.image_of(pod, str(status.get("name")))
     image_id = image_id_of(status)
     answer = peers.get(target).call("image", patience_s=0.0, ref=ref, id=image_id)
     # Without a repository the digest names a locally made image, which no registry can be asked for.
-    pullable = spec.get("imagePullPolicy") != "Never" and "@" in image_id
+    other = str(answer.get("other") or "")
+    pullable = spec.get("imagePullPolicy") != "Never" and "@" in image_id and not other
     error = "" if pullable else "its pull policy or its missing repository digest forbids a pull of exactly this image"
+    if other:
+        error = f"its name stands for another image there ({other[:19]}), which the kubelet would start"
     return ImageState(str(status.get("name")), ref, bool(answer.get("present")), pullable, error)
 
 

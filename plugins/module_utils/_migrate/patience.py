@@ -17,6 +17,9 @@ from .ports import JsonDict, Tools
 
 T = TypeVar("T")
 _PAUSE_S = 0.5
+_QUOTA_PAUSE_S = 0.1
+_QUOTA_S = 15.0
+"""How long a quota is given to notice that a pod is gone; the node that waits for its successor gives it 30 s."""
 
 
 def persist(tools: Tools, what: str, action: Callable[[], T], *, patience_s: float | None = None) -> T:
@@ -72,10 +75,13 @@ def post(
 ) -> JsonDict:
     """Create a pod even if answers get lost: a pod of this name and run that is there already is the one we wanted.
 
-    ``replaces``: uid of the pod that may still have the name for a moment. Raises KubeError, Unfinished.
+    ``replaces``: uid of the pod that may still have the name, and its place in a quota, for a moment. Raises KubeError,
+    Unfinished.
     """
     name = str(manifest["metadata"]["name"])
     mark = manifest["metadata"]["annotations"][ARRIVAL]
+
+    quota_deadline = tools.clock() + _QUOTA_S
 
     def create() -> JsonDict:
         deadline = tools.clock() + patience_s
@@ -83,6 +89,9 @@ def post(
             try:
                 return tools.cluster.create_pod(namespace, manifest)
             except KubeError as exc:
+                if replaces and exc.over_quota and tools.clock() < quota_deadline:
+                    tools.sleep(_QUOTA_PAUSE_S)
+                    continue
                 if not exc.conflict:
                     raise
                 there = tools.cluster.get_pod(namespace, name)

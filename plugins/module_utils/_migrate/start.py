@@ -125,7 +125,7 @@ def _detour(run: Run, pod: Any) -> tuple[JsonDict | None, JsonDict | None]:
         "created": stored.written(now),
         "kind": "pod",
         "containers": [
-            {"name": str(s.get("name")), "image": str(s.get("image") or ""), "image_id": image_id_of(s)}
+            {"name": str(s.get("name")), "image": roster.image_of(pod, str(s.get("name"))), "image_id": image_id_of(s)}
             for s in predicates.container_statuses(pod)
         ],
         "facts": {},

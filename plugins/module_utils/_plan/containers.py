@@ -72,3 +72,11 @@ def statuses(pod: Obj) -> list[Obj]:
     """Of all containers that the kubelet makes anew elsewhere: those of finished init containers too, though they do not run again."""
     finished = [predicates.status_of(pod, str(c.get("name"))) for c in predicates.init_containers_of(pod)]
     return [status for status in finished if status] + list(predicates.container_statuses(pod))
+
+
+def image_of(pod: Obj, container: str) -> str:
+    """The image by the name that the kubelet asks for; a status may tell another name of the same image."""
+    spec: Obj = pod.get("spec") or {}
+    specs = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    asked = next((c.get("image") for c in specs if c.get("name") == container), None)
+    return str(asked or predicates.status_of(pod, container).get("image") or "")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._kube import predicates
+from . import addresses
 from .options import ARRIVAL, COPIED_FROM, DELETION_COST, HANDLER, LOWEST_COST, MOVED_FROM
 from .owners import Mode, moved_from
 
@@ -20,11 +21,7 @@ JsonDict = dict[str, Any]
 RUN_LABEL = "podferry.live/run"
 _OWN_PREFIX = "podferry.live/"
 #: Written by others about the one pod they are on; copied they would be lies. Others write them again for the target.
-_ABOUT_ONE_POD = (
-    "cni.projectcalico.org/containerID", "cni.projectcalico.org/podIP", "k8s.v1.cni.cncf.io/network-status",
-    "k8s.v1.cni.cncf.io/networks-status", "kubernetes.io/config.", "org.criu.",
-)  # fmt: skip
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_ABOUT_ONE_POD = ("kubernetes.io/config.", "org.criu.")
 #: Fields that the API makes again: an alias of serviceAccountName, the RuntimeClass's overhead, debug containers (refused).
 _COMPUTED = ("serviceAccount", "overhead", "ephemeralContainers")
 
@@ -64,7 +61,7 @@ def _spec(source: Obj, *, mode: Mode, target_node: str) -> JsonDict:
     if mode != "successor" and not spec.get("hostname"):
         # The restored processes go on under the host name they know; exec'd ones and /etc/hosts shall agree.
         spec["hostname"] = _hostname(predicates.name_of(source))
-    for container in spec.get("containers") or []:
+    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
         if container.get("imagePullPolicy") == "Always":
             # The image with the source's digest is on the target before this pod is created; a pull could change it.
             container["imagePullPolicy"] = "IfNotPresent"
@@ -78,13 +75,14 @@ def _hostname(pod_name: str) -> str:
 
 def kept_annotations(source: Obj, mode: Mode) -> dict[str, str]:
     """The source's annotations that are as true of the target."""
+    given = addresses.given(source)
     kept = {
         key: value
         for key, value in predicates.annotations_of(source).items()
-        if not key.startswith(_OWN_PREFIX) and not key.startswith(_ABOUT_ONE_POD)
+        if key not in given and not key.startswith((_OWN_PREFIX, *_ABOUT_ONE_POD))
     }
     if mode != "successor":
-        kept.pop(_LAST_APPLIED, None)  # it is about a pod of another name
+        kept.pop(addresses.LAST_APPLIED, None)  # it is about a pod of another name
     if kept.get(DELETION_COST) == LOWEST_COST:
         kept.pop(DELETION_COST)  # ours, from the hand-over of a run that did not come to its end
     return kept

@@ -91,11 +91,15 @@ def excluded(spec: Obj, node: Obj) -> str:
             return f"does not have the label {key}={value} of the pod's nodeSelector"
     affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if required is not None:
-        terms = required.get("nodeSelectorTerms") or []
-        if not any(_term_matches(term, labels, predicates.name_of(node)) for term in terms):
-            return "does not match the pod's required node affinity"
+    if required is not None and not selected(required, node):
+        return "does not match the pod's required node affinity"
     return ""
+
+
+def selected(selector: Obj, node: Obj) -> bool:
+    """Does a node selector, of which one term is enough, choose ``node``?"""
+    labels, name = predicates.labels_of(node), predicates.name_of(node)
+    return any(_term_matches(term, labels, name) for term in selector.get("nodeSelectorTerms") or [])
 
 
 def _term_matches(term: Obj, labels: Mapping[str, str], name: str) -> bool:
@@ -151,15 +155,29 @@ def check_capacity(pod: Obj, node: Obj, pods_there: Sequence[Obj]) -> list[Refus
 
 
 def request(pod: Obj, resource: str) -> Decimal:
-    """What the pod requests of a resource, as the scheduler counts it."""
+    """What the pod requests of a resource, as scheduler and kubelet count it."""
     spec: Obj = pod.get("spec") or {}
+    own = _requested(spec, resource)
+    wanted = _of_containers(spec, resource) if own is None else own
+    return wanted + quantity((spec.get("overhead") or {}).get(resource, 0))
 
-    def of(container: Obj) -> Decimal:
-        return quantity(((container.get("resources") or {}).get("requests") or {}).get(resource, 0))
 
-    running = sum((of(c) for c in spec.get("containers") or []), Decimal(0))
-    starting = max((of(c) for c in spec.get("initContainers") or []), default=Decimal(0))
-    return max(running, starting) + quantity((spec.get("overhead") or {}).get(resource, 0))
+def _of_containers(spec: Obj, resource: str) -> Decimal:
+    """The most that is asked for at one time: a sidecar stays, an init container runs beside the sidecars before it."""
+    sidecars = starting = Decimal(0)
+    for container in spec.get("initContainers") or []:
+        wanted = _requested(container, resource) or Decimal(0)
+        starting = max(starting, sidecars + wanted)
+        if predicates.sidecar(container):
+            sidecars += wanted
+    running = sum((_requested(c, resource) or Decimal(0) for c in spec.get("containers") or []), sidecars)
+    return max(running, starting)
+
+
+def _requested(holder: Obj, resource: str) -> Decimal | None:
+    """What a container, or the specification of a pod as a whole, says itself."""
+    requests = (holder.get("resources") or {}).get("requests") or {}
+    return quantity(requests[resource]) if requests.get(resource) is not None else None
 
 
 def check_runtime_class(runtime_class: Obj | None, name: str) -> list[Refusal]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from .._kube import predicates
 from . import (
+    addresses,
     budgets,
     compatibility,
     disruption,
@@ -23,9 +24,11 @@ from . import (
     nodes,
     owners,
     podspec,
+    quota,
     rollout,
     statefulset,
     topology,
+    volumes,
     workload,
 )
 from .facts import NodeFacts, PodInspection
@@ -90,6 +93,8 @@ class Snapshot:
     inspection: PodInspection | None = None
     claims: Mapping[str, Obj | None] = field(default_factory=dict)
     """PersistentVolumeClaims that the pod names; None for one that does not exist."""
+    volumes: Mapping[str, Obj | None] = field(default_factory=dict)
+    """PersistentVolumes behind them, of those that may be read; None for one that does not exist."""
     images: Sequence[ImageState] = ()
     dry_run_error: str | None = None
 
@@ -196,6 +201,7 @@ def plan(snapshot: Snapshot, options: Options) -> Plan:
     else:
         mode, mode_refusals = owners.decide_mode(options.name, pod)
         refusals += mode_refusals + _owner_refusals(pod, mode, snapshot, warnings)
+    refusals += addresses.check_addresses(pod, mode, snapshot.chain)
     refusals += _cluster_refusals(pod, source, snapshot, options)
     refusals += _node_refusals(pod, source, snapshot, options, twin=mode != "successor")
 
@@ -321,6 +327,7 @@ def _cluster_refusals(pod: Obj, source: str, snapshot: Snapshot, options: Option
     found = nodes.check_target_node(pod, snapshot.target_node, options.target)
     if snapshot.target_node is not None:
         found += nodes.check_capacity(pod, snapshot.target_node, snapshot.pods_on_target)
+        found += volumes.check_reach(snapshot.claims, snapshot.volumes, snapshot.target_node)
         found += topology.check_topology(
             pod, snapshot.source_node, snapshot.target_node, snapshot.neighbours, snapshot.pods_on_target
         )
@@ -389,6 +396,10 @@ def _dry_run(snapshot: Snapshot, mode: owners.Mode, warnings: list[str]) -> list
         return found
     if mode == "successor" and "exceeded quota" in error:
         # The trial counts beside the source, which a successor replaces.
+        if quota.short_by_itself(error):
+            reason = f"Even without the source the quota leaves no room for its successor: {error}"
+            remedy = "Raise the quota, or use name=new for a pod of nobody once there is room for two."
+            return [*found, refuse("admission", reason, remedy=remedy)]
         warnings.append(f"The quota leaves no room for a second pod; a successor takes the source's place: {error}")
         return found
     return [*found, refuse("admission", f"The API refuses the target pod: {error}")]

@@ -59,7 +59,7 @@ CATALOGUE: dict[str, Kind] = {
         "The target cannot hold the pod's resource requests.", "Free resources there, or choose another node."
     ),
     "target_pod_affinity": Kind(
-        "Pods on the target exclude the pod, or those that it must be with are not there (required pod affinity or anti-affinity).",
+        "Pods on the target or in its zone exclude the pod, or those that it must be with are not there (required pod affinity or anti-affinity).",
         "Choose another node, or make the rule a preference in the template and roll it out first.",
     ),
     "target_topology_spread": Kind(
@@ -214,12 +214,20 @@ CATALOGUE: dict[str, Kind] = {
         "Use a volume with access mode ReadWriteMany: during the move both nodes have it mounted.",
         planned=True,
     ),
+    "volume_affinity": Kind(
+        "A claim's volume cannot be mounted by the target (its node affinity).",
+        "Choose a node that the PersistentVolume's node affinity names, or use a volume that all nodes reach.",
+    ),
     "volume_mount": Kind("A volume is mounted in a way that is not carried.", "Mount it without mountPropagation."),
     "localhost_profile": Kind(
         "A seccomp profile is a file of its node.", "Use RuntimeDefault or Unconfined.", planned=True
     ),
     "extra_networks": Kind(
         "The pod has more networks than the pod network.", "Remove the additional networks.", planned=True
+    ),
+    "fixed_address": Kind(
+        "The pod has an address by its user's choice, which a twin or a copy cannot have beside its source.",
+        "Use name=keep for a pod of nobody; else take the annotation out of the owner's template and roll it out first.",
     ),
     "spec_field": Kind(
         "The pod uses a feature that is not on the list of accepted ones.",
@@ -277,7 +285,7 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "image_missing": Kind(
         "The pod's image is not on the target and cannot be pulled there.",
-        "Put exactly this image (same digest) onto the target.",
+        "Put exactly this image (same digest) onto the target, under the name that the pod gives it.",
     ),
     "security_profile": Kind(
         "The target lacks the pod's AppArmor or SELinux confinement.",

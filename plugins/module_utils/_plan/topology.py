@@ -9,8 +9,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from .._kube import predicates
@@ -22,30 +23,30 @@ Obj = Mapping[str, Any]
 
 _HOSTNAME = "kubernetes.io/hostname"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_BY_LABELS = "Let the rule name its namespaces, or choose another node."
+_TO_LIST = "Grant 'list' on nodes and pods (docs/rbac.yml: podferry-capacity), or express the constraint without it."
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What must be known beyond the two nodes. Read only for pods that ask for it."""
+    """What must be known beyond the two nodes."""
 
     pods: Sequence[Obj] = ()
     everywhere: bool = False
     """``pods`` are those of all namespaces, not of the pod's only."""
     nodes: Sequence[Obj] | None = None
-    """All nodes; None: they may not be listed."""
+    """All nodes; None: they may not be listed, or nothing asks for them."""
 
 
-def asks(pod: Obj) -> bool:
-    """Does anything of this pod depend on where others are?"""
+def asks_for_nodes(pod: Obj, pods: Sequence[Obj]) -> bool:
+    """Must the other nodes be known: for what this pod asks for, or for one of ``pods`` that wants to be without it?"""
     spec: Obj = pod.get("spec") or {}
-    return bool(_terms(spec, "podAffinity") or _terms(spec, "podAntiAffinity") or _spreads(spec))
-
-
-def asks_everywhere(pod: Obj) -> bool:
-    """Does it depend on pods of other namespaces?"""
-    spec: Obj = pod.get("spec") or {}
-    terms = [*_terms(spec, "podAffinity"), *_terms(spec, "podAntiAffinity")]
-    return any(_spaces(term, pod) != {_namespace(pod)} for term in terms)
+    if _terms(spec, "podAffinity") or _terms(spec, "podAntiAffinity") or _spreads(spec):
+        return True
+    return any(
+        term.get("topologyKey") != _HOSTNAME and _rejects(term, other, pod) is not False
+        for other, term in _exclusions(pods, pod)
+    )
 
 
 def check_topology(
@@ -62,7 +63,7 @@ def check_topology(
     for constraint in _spreads(spec):
         if not _same_domain(str(constraint.get("topologyKey")), source, target):
             found += _check_spread(constraint, pod, target, neighbours, others)
-    return found + _check_those_there(pod, target, [p for p in pods_on_target if _counts(p, pod)])
+    return found + _check_those_there(pod, source, target, neighbours, pods_on_target)
 
 
 def _check_term(
@@ -71,7 +72,7 @@ def _check_term(
     key, name, spaces = str(term.get("topologyKey")), predicates.name_of(target), _spaces(term, pod)
     what = f"required {'anti-affinity' if kind == 'podAntiAffinity' else 'affinity'} by {key}"
     if spaces is not None and not spaces:
-        return [_unchecked("target_pod_affinity", f"The pod's {what} chooses namespaces by their labels")]
+        return [_unchecked("target_pod_affinity", f"The pod's {what} chooses namespaces by their labels", _BY_LABELS)]
     if spaces != {_namespace(pod)} and not neighbours.everywhere:
         return [
             _unchecked(
@@ -131,18 +132,48 @@ def _check_spread(
     ]
 
 
-def _check_those_there(pod: Obj, target: Obj, there: Sequence[Obj]) -> list[Refusal]:
-    """Pods on the target that want to be without this one."""
-    for other in there:
-        for term in _terms(other.get("spec") or {}, "podAntiAffinity"):
-            if _selects(term, other, pod, _spaces(term, other)):
-                reason = f"Pod {predicates.name_of(other)} on node {predicates.name_of(target)} has a required anti-affinity against this pod."
-                return [refuse("target_pod_affinity", reason)]
-    return []
+def _check_those_there(
+    pod: Obj, source: Obj | None, target: Obj, neighbours: Neighbours, pods_on_target: Sequence[Obj]
+) -> list[Refusal]:
+    """Pods on the target, or with it in a zone, that want to be without this one."""
+    unchecked: list[Refusal] = []
+    for other, term in _exclusions(chain(pods_on_target, neighbours.pods), pod):
+        key, rejects = str(term.get("topologyKey")), _rejects(term, other, pod)
+        if rejects is False or _same_domain(key, source, target):
+            continue
+        near = _near(other, key, target, neighbours.nodes)
+        if near is False:
+            continue
+        who = f"Pod {predicates.name_of(other)} on node {predicates.node_of(other)}"
+        if near and rejects:
+            return [refuse("target_pod_affinity", f"{who} has a required anti-affinity by {key} against this pod.")]
+        what = f"{who} has a required anti-affinity by {key}, perhaps against this pod"
+        if rejects is None:
+            unchecked.append(_unchecked("target_pod_affinity", f"{what}: it chooses namespaces by labels", _BY_LABELS))
+        else:
+            unchecked.append(_unchecked("target_pod_affinity", f"{what}: other nodes may not be listed"))
+    return unchecked[:1]
 
 
-def _unchecked(code: str, why: str) -> Refusal:
-    remedy = "Grant 'list' on nodes and pods (docs/rbac.yml: podferry-capacity), or express the constraint without it."
+def _exclusions(pods: Iterable[Obj], pod: Obj) -> Iterator[tuple[Obj, Obj]]:
+    """Required anti-affinities of others, each with whose it is."""
+    for other in pods:
+        terms = _terms(other.get("spec") or {}, "podAntiAffinity")
+        if terms and _counts(other, pod):
+            yield from ((other, term) for term in terms)
+
+
+def _rejects(term: Obj, owner: Obj, pod: Obj) -> bool | None:
+    """Does a term of ``owner`` select ``pod``? None: that hangs on the labels of its namespace."""
+    spaces = _spaces(term, owner)
+    if spaces is None or spaces:
+        return _selects(term, owner, pod, spaces)
+    if not _selects(term, owner, pod, None):
+        return False
+    return True if _namespace(pod) in (term.get("namespaces") or []) else None
+
+
+def _unchecked(code: str, why: str, remedy: str = _TO_LIST) -> Refusal:
     return refuse(code, f"{why}: it cannot be checked.", remedy=remedy)
 
 
@@ -205,6 +236,13 @@ def _in_domain(pod: Obj, key: str, target: Obj, nodes: Sequence[Obj]) -> bool:
     return domain is not None and any(
         predicates.name_of(n) == node and predicates.labels_of(n).get(key) == domain for n in nodes
     )
+
+
+def _near(pod: Obj, key: str, target: Obj, nodes: Sequence[Obj] | None) -> bool | None:
+    """Is the pod's node of the target's domain? None: that other node is not known."""
+    here = _in_domain(pod, key, target, nodes or ())
+    unknown = nodes is None and key != _HOSTNAME and key in predicates.labels_of(target)
+    return None if not here and unknown else here
 
 
 def _same_domain(key: str, source: Obj | None, target: Obj) -> bool:

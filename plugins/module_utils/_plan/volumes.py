@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .._kube import predicates
+from .nodes import selected
 from .refusals import Refusal, refuse
 
 Obj = Mapping[str, Any]
@@ -71,6 +73,41 @@ def _check_claim(name: str, claim: str, obj: Obj | None) -> list[Refusal]:
             )
         ]
     return []
+
+
+def check_reach(claims: Mapping[str, Obj | None], volumes: Mapping[str, Obj | None], target: Obj) -> list[Refusal]:
+    """Can the target mount what is behind the claims?
+
+    ``volumes``: PersistentVolumes by name; None for one that is gone, without those that may not be read.
+    """
+    found: list[Refusal] = []
+    for claim, obj in claims.items():
+        name = volume_of(obj)
+        if name and name not in volumes:
+            found.append(
+                refuse(
+                    "volume_affinity",
+                    f"Which nodes reach volume {name} of claim {claim} may not be read: it cannot be checked.",
+                    remedy="Grant 'get' on persistentvolumes (docs/rbac.yml: podferry-migrate-cluster).",
+                )
+            )
+            continue
+        spec: Obj = (volumes.get(name) or {}).get("spec") or {}
+        required = (spec.get("nodeAffinity") or {}).get("required")
+        if required and not selected(required, target):
+            found.append(
+                refuse(
+                    "volume_affinity",
+                    f"Node {predicates.name_of(target)} does not match the node affinity of volume {name} "
+                    f"(claim {claim}).",
+                )
+            )
+    return found
+
+
+def volume_of(claim: Obj | None) -> str:
+    """The PersistentVolume that a claim is bound to; '' for none."""
+    return str(((claim or {}).get("spec") or {}).get("volumeName") or "")
 
 
 def _check_projected(name: str, projected: Obj) -> list[Refusal]:

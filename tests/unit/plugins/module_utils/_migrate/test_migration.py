@@ -12,12 +12,13 @@ import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import PodferryError
 from ansible_collections.podferry.live.plugins.module_utils._kube import predicates
+from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.podferry.live.plugins.module_utils._migrate.migration import Migration
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import ARRIVAL, MOVED_FROM, Options
 from ansible_collections.podferry.live.plugins.module_utils._plan.statefulset import restorable
 from ansible_collections.podferry.live.plugins.module_utils._report.record import Report
 from doubles import objects
-from doubles.world import Half, Killed, Recorder, World
+from doubles.world import FakeCluster, Half, Killed, Recorder, World
 
 
 def move(world: World, reporter: Any = None, **options: Any) -> Report:
@@ -196,6 +197,31 @@ def test_missing_image_is_pulled() -> None:
     assert the_pod(world)["spec"]["containers"][0]["imagePullPolicy"] == "IfNotPresent"
 
 
+def test_the_image_is_asked_for_by_the_name_that_the_kubelet_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, asked = World(), []
+    pod = world.pods["counter"]
+    pod["status"]["containerStatuses"][0]["image"] = "another/name:of-the-same"
+
+    def op_image(ref: str, **_more: Any) -> dict[str, Any]:
+        asked.append(ref)
+        return {"present": True}
+
+    monkeypatch.setattr(world.nodes["node-b"], "op_image", op_image)
+    move(world)
+    assert asked == [pod["spec"]["containers"][0]["image"]]
+
+
+def test_another_image_under_the_pods_name_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.pods["counter"]["status"]["containerStatuses"][0]["imageID"] = "registry/x@sha256:" + "1" * 64
+    other = {"present": False, "other": "sha256:" + "2" * 64}
+    monkeypatch.setattr(world.nodes["node-b"], "op_image", lambda **args: other)
+    (refusal,) = move(world).refusals
+    assert refusal["code"] == "image_missing"
+    assert "stands for another image there (sha256:222222222222)" in refusal["reason"]
+    clean(world)
+
+
 # -- said no before anything was touched ------------------------------------------------------------------------------
 
 
@@ -214,6 +240,49 @@ def test_refused_by_trying(change: dict[str, Any], code: str) -> None:
     report = move(world)
     assert (report.outcome, [r["code"] for r in report.refusals]) == ("refused", [code])
     clean(world)
+
+
+def test_one_list_of_pods_serves_capacity_and_those_that_want_to_be_without_the_pod() -> None:
+    world = World()
+    selector = {"matchLabels": predicates.labels_of(world.pods["counter"])}
+    alone = {"topologyKey": "zone", "labelSelector": selector, "namespaces": ["default"]}
+    rules = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [alone]}}
+    world.pods["db"] = objects.pod("db", "node-b", {"metadata": {"namespace": "prod"}, "spec": {"affinity": rules}})
+    world.pods["db"]["metadata"]["labels"] = {}
+    report = move(world)
+    assert [r["code"] for r in report.refusals] == ["target_pod_affinity"]
+    assert world.log.count("api list") == 2, "the namespace's pods, and all"
+
+
+def with_claim(world: World) -> World:
+    """Its pod has a claim, bound to a volume of zone 2."""
+    world.pods["counter"]["spec"]["volumes"] = [{"name": "v", "persistentVolumeClaim": {"claimName": "x"}}]
+    modes = {"accessModes": ["ReadWriteMany"]}
+    world.claims["x"] = {"spec": {**modes, "volumeName": "pv"}, "status": modes}
+    term = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["2"]}]}
+    world.volumes["pv"] = {"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [term]}}}}
+    return world
+
+
+def test_a_volume_that_the_target_does_not_reach_is_found_before_anything_is_deleted() -> None:
+    report = move(with_claim(World()))
+    assert [r["code"] for r in report.refusals] == ["volume_affinity"]
+
+
+def test_a_volume_that_may_not_be_read_is_told_with_the_right_that_is_missing() -> None:
+    world = with_claim(World())
+    trial = with_claim(World())
+    move(trial)
+    world.faults = {trial.log.index("api get volume") + 1: "error"}
+    (refusal,) = move(world).refusals
+    assert refusal["code"] == "volume_affinity"
+    assert "persistentvolumes" in refusal["remedy"]
+
+
+def test_a_volume_that_the_api_does_not_know_is_no_obstacle() -> None:
+    world = with_claim(World())
+    world.volumes.clear()
+    assert move(world).outcome == "finished"
 
 
 def test_unreachable_node_is_one_of_several_reasons() -> None:
@@ -554,6 +623,46 @@ def test_api_away_for_a_while_after_the_commit() -> None:
     world.faults = dict.fromkeys(range(after + 2, after + 22), "lost_before")
     assert move(world).outcome == "finished"
     clean(world)
+
+
+class Quota(FakeCluster):
+    """Has room for one pod, and counts one that is deleted ``slow`` requests longer."""
+
+    def __init__(self, world: World, slow: int) -> None:
+        super().__init__(world)
+        self.left = self.slow = slow
+
+    def create_pod(self, namespace: str, manifest: Any, *, dry_run: bool = False) -> dict[str, Any]:
+        words = "exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"
+        if dry_run or self.left:
+            self.left -= not dry_run
+            raise KubeError(403, "Forbidden", f"pods is forbidden: {words}")
+        return super().create_pod(namespace, manifest)
+
+    def delete_pod(self, *args: Any, **more: Any) -> bool:
+        self.left = self.slow
+        return super().delete_pod(*args, **more)
+
+
+@pytest.mark.parametrize("restore_works", [True, False])
+def test_a_quota_is_given_time_to_notice_that_the_source_is_gone(restore_works: bool) -> None:
+    world = World()
+    world.behaviour.restore_works = restore_works
+    tools = dataclasses.replace(world.tools(), cluster=Quota(world, 20))
+    report = Migration(Options("counter", "node-b", "default"), tools).move()[1]
+    assert report.outcome == ("finished" if restore_works else "undone")
+    clean(world)
+
+
+def test_a_quota_that_stays_full_is_not_waited_for_long() -> None:
+    world = World()
+    tools = dataclasses.replace(world.tools(), cluster=Quota(world, 10**6))
+    began = world.clock.now
+    report = Migration(Options("counter", "node-b", "default"), tools).move()[1]
+    assert report.outcome != "finished"
+    assert report.error is not None
+    assert "exceeded quota" in report.error.message
+    assert world.clock.now - began < 60
 
 
 def test_context_lost_by_the_nodes() -> None:

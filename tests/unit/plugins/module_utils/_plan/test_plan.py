@@ -50,6 +50,10 @@ def container(**fields: Any) -> Snapshot:
     return snapshot(pod=objects.pod(**fields))
 
 
+def annotated(annotations: dict[str, str]) -> Snapshot:
+    return snapshot(pod=objects.pod(change={"metadata": {"annotations": annotations}}))
+
+
 def volume(**kind: Any) -> Snapshot:
     return spec({"volumes": [{"name": "v", **kind}]})
 
@@ -70,6 +74,14 @@ def claimed(mode: str, **fields: Any) -> Snapshot:
     claim = {"spec": {"accessModes": [mode], **fields}, "status": {"accessModes": [mode]}}
     seen = volume(persistentVolumeClaim={"claimName": "x"})
     return replace(seen, claims={"x": claim})
+
+
+def zonal(zone: str) -> Snapshot:
+    """A claim whose volume is to be had in one zone, and a target in zone 1."""
+    term = {"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}
+    found = {"pv": {"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [term]}}}}}
+    seen = claimed("ReadWriteMany", volumeName="pv")
+    return replace(seen, volumes=found, target_node=objects.node("node-b", {"metadata": {"labels": {"zone": "1"}}}))
 
 
 def sidecar(**fields: Any) -> Snapshot:
@@ -212,10 +224,15 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("volume", volume(persistentVolumeClaim={"claimName": "x"}), OPTIONS),
     ("volume_access", claimed("ReadWriteOnce"), OPTIONS),
     ("volume_access", claimed("ReadWriteOncePod"), OPTIONS),
+    ("volume_affinity", zonal("2"), OPTIONS),
+    ("volume_affinity", claimed("ReadWriteMany", volumeName="pv"), OPTIONS),  # it may not be read
     ("device", claimed("ReadWriteMany", volumeMode="Block"), OPTIONS),
     ("volume", volume(somethingNew={"x": 1}), OPTIONS),
     ("volume", volume(projected={"sources": [{"podCertificate": {}}]}), OPTIONS),
     ("volume_mount", container(volumeMounts=[{"name": "v", "mountPath": "/x", "mountPropagation": "Bidirectional"}]), OPTIONS),
+    ("fixed_address", annotated({"cni.projectcalico.org/ipAddrs": '["10.0.0.1"]'}), replace(OPTIONS, name="new")),
+    ("fixed_address", annotated({"ovn.kubernetes.io/ip_address": "10.0.0.1"}), replace(OPTIONS, name="new")),
+    ("fixed_address", annotated({"ipam.antrea.io/pod-ips": "10.0.0.1"}), COPY),
     ("localhost_profile", spec({"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "p"}}}), OPTIONS),
     ("extra_networks", snapshot(pod=objects.pod(change={"metadata": {"annotations": {"k8s.v1.cni.cncf.io/networks": "n"}}})), OPTIONS),
     ("spec_field", spec({"somethingNew": {"x": 1}}), OPTIONS),
@@ -345,6 +362,15 @@ def test_several_containers_sidecars_and_finished_init_containers_move() -> None
     assert plan(seen, OPTIONS).refusals == ()
 
 
+def test_the_image_that_is_there_is_not_pulled_again() -> None:
+    init = {"name": "i", "image": "i", "imagePullPolicy": "Always"}
+    seen = sidecar(imagePullPolicy="Always")
+    pod = dict(seen.pod or {})
+    pod["spec"]["initContainers"].append(init)
+    made = (plan(replace(seen, pod=pod), OPTIONS).manifest or {})["spec"]
+    assert {c["imagePullPolicy"] for c in made["initContainers"]} == {"IfNotPresent"}
+
+
 def test_a_copy_has_a_name_of_its_own_and_nothing_that_a_selector_sees() -> None:
     for seen in (snapshot(), owned("Job")):
         result = plan(seen, COPY)
@@ -360,6 +386,10 @@ def test_a_copy_has_a_name_of_its_own_and_nothing_that_a_selector_sees() -> None
 def test_volumes_that_are_carried_or_shared() -> None:
     for mode in ("ReadWriteMany", "ReadOnlyMany"):
         assert plan(claimed(mode), OPTIONS).refusals == ()
+    assert plan(zonal("1"), OPTIONS).refusals == ()
+    for found in (None, {"spec": {"nodeAffinity": None}}, {"spec": {"nodeAffinity": {}}}):
+        seen = replace(claimed("ReadWriteMany", volumeName="pv"), volumes={"pv": found})
+        assert plan(seen, OPTIONS).refusals == ()
     for kind in ({"emptyDir": {}}, {"emptyDir": {"medium": "Memory"}}, {"nfs": {"server": "s", "path": "/"}}):
         assert plan(volume(**kind), OPTIONS).refusals == ()
 
@@ -411,9 +441,22 @@ def test_moved_elsewhere_names_the_pod() -> None:
 
 
 def test_a_successors_quota_counts_its_source_too() -> None:
-    result = plan(snapshot(dry_run_error="pods x is forbidden: exceeded quota: q"), OPTIONS)
-    assert result.decision == "move"
-    assert any("quota" in w for w in result.warnings)
+    full = "exceeded quota: q, requested: pods=1,requests.cpu=500m, used: pods=3,requests.cpu=2, limited: pods=3,requests.cpu=2200m"
+    for error in (
+        "pods x is forbidden: exceeded quota: q",
+        full,
+        "exceeded quota: q, requested: a=1, used: a=?, limited: a=1",
+    ):
+        result = plan(snapshot(dry_run_error=error), OPTIONS)
+        assert result.decision == "move"
+        assert any("quota" in w for w in result.warnings)
+
+
+def test_a_quota_that_was_lowered_has_no_place_for_a_successor() -> None:
+    lowered = 'pods "x" is forbidden: exceeded quota: q, requested: pods=1,requests.cpu=1, used: pods=3,requests.cpu=2, limited: pods=3,requests.cpu=1500m'
+    (refusal,) = plan(snapshot(dry_run_error=lowered), OPTIONS).refusals
+    assert refusal.code == "admission"
+    assert "Even without the source" in refusal.reason
 
 
 @pytest.mark.parametrize(

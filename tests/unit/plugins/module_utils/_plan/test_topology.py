@@ -11,8 +11,7 @@ import pytest
 from ansible_collections.podferry.live.plugins.module_utils._plan.nodes import untolerated
 from ansible_collections.podferry.live.plugins.module_utils._plan.topology import (
     Neighbours,
-    asks,
-    asks_everywhere,
+    asks_for_nodes,
     check_topology,
 )
 from doubles import objects
@@ -121,6 +120,34 @@ def test_a_pod_that_is_there_may_want_to_be_alone() -> None:
     assert not found({}, [leaving])
 
 
+COUNTER = {"labelSelector": {"matchLabels": {"app": "counter"}}}
+
+
+def test_a_pod_in_the_zone_may_want_to_be_alone() -> None:
+    alone = rule("podAntiAffinity", "zone", **COUNTER)
+    (reason,) = found({}, [other("db", "node-c", **alone)])
+    assert reason == "Pod db on node node-c has a required anti-affinity by zone against this pod."
+    assert not found({}, [other("db", "node-a", **alone)]), "another zone"
+    assert not found({}, [other("db", "node-c", **rule("podAntiAffinity", **COUNTER))]), "another node"
+    assert not found({}, [other("db", "node-c", **alone)], source=node("node-a", "2")), "they are together already"
+    assert not found({}, [other("db", "node-c", **rule("podAntiAffinity", "zone"))]), "against others"
+
+
+def test_what_is_not_known_of_those_that_want_to_be_alone_is_not_guessed() -> None:
+    alone = rule("podAntiAffinity", "zone", **COUNTER)
+    assert "other nodes may not be listed: it cannot" in found({}, [other("db", "node-c", **alone)], nodes=None)[0]
+    assert "against this pod." in found({}, [other("db", "node-b", **alone)], nodes=None)[0], "the target's own pods"
+    by_label = {"namespaceSelector": {"matchLabels": {"a": "b"}}}
+    chosen = rule("podAntiAffinity", **COUNTER, **by_label)
+    (reason,) = found({}, [other("db", "node-b", namespace="prod", **chosen)])
+    assert "chooses namespaces by labels: it cannot be checked" in reason
+    named = rule("podAntiAffinity", **COUNTER, **by_label, namespaces=["default"])
+    assert "against this pod." in found({}, [other("db", "node-b", namespace="prod", **named)])[0], (
+        "one of both is enough"
+    )
+    assert not found({}, [other("db", "node-b", namespace="prod", **rule("podAntiAffinity", **by_label))]), "others"
+
+
 @pytest.mark.parametrize(
     ("constraint", "counts", "refused"),
     [
@@ -151,13 +178,17 @@ def test_nodes_that_the_pod_may_not_be_on_are_no_domain() -> None:
     assert not found(wanted, pods), "only node-b is one"
 
 
-def test_only_pods_that_ask_cost_anything() -> None:
-    assert not asks(objects.pod())
-    assert asks(objects.pod(change={"spec": spread()}))
-    assert not asks(objects.pod(change={"spec": spread(whenUnsatisfiable="ScheduleAnyway")}))
-    near = objects.pod(change={"spec": rule("podAffinity")})
-    assert (asks(near), asks_everywhere(near)) == (True, False)
-    assert asks_everywhere(objects.pod(change={"spec": rule("podAffinity", namespaceSelector={})}))
+def test_nodes_are_listed_only_when_somebody_asks() -> None:
+    def asks(spec: dict[str, Any], *others: dict[str, Any]) -> bool:
+        return asks_for_nodes(objects.pod(change={"spec": spec}), others)
+
+    assert not asks({})
+    assert asks(spread())
+    assert not asks(spread(whenUnsatisfiable="ScheduleAnyway"))
+    assert asks(rule("podAffinity"))
+    assert asks({}, other("db", "node-c", **rule("podAntiAffinity", "zone", **COUNTER)))
+    assert not asks({}, other("db", "node-c", **rule("podAntiAffinity", **COUNTER)))
+    assert not asks({}, other("db", "node-c", **rule("podAntiAffinity", "zone")))
 
 
 @pytest.mark.parametrize(
