@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for every play that a user runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+DELEGATED = sorted([*PLAYBOOKS, *(ROOT / "playbooks/tasks").glob("*.yml"), *(ROOT / "roles").glob("*/tasks/*.yml")])
+
+
+def blocks(node: Any) -> list[dict[str, Any]]:
+    """Every mapping in a document: plays, blocks, tasks and their arguments."""
+    if isinstance(node, dict):
+        return [node, *(found for value in node.values() for found in blocks(value))]
+    return [found for value in node for found in blocks(value)] if isinstance(node, list) else []
+
+
+@pytest.mark.parametrize("path", DELEGATED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_connection_is_handed_to_delegated_hosts(path: Path) -> None:
+    """Keyword and play variable count for a delegated host without one of its own: its task would run on the controller, and report success.
+
+    The implicit localhost is local anyway.
+    """
+    for block in blocks(yaml.safe_load(path.read_text())):
+        assert "connection" not in block, block.get("name")
+        assert "ansible_connection" not in (block.get("vars") or {}), block.get("name")
