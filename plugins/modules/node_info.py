@@ -93,7 +93,8 @@ facts:
     runtime:
       description: >-
         The container runtime that the kubelet uses: engine, version, its runc or crun, whether it has the handler C(podferry), its cgroup
-        driver, and whether its CRI answers.
+        driver, whether its CRI answers, whether its containers live through a restart, and whether one is due because a file of podferry in
+        its configuration is newer than its process.
       type: dict
     engine:
       description: Digest of the installed node code, null when none is installed.
@@ -151,13 +152,14 @@ abilities:
     runtime:
       description: >-
         The running container runtime: its version, whether its CRI answers and has a checkpoint call, whether that is enabled, and
-        the options about checkpoints that this version knows, with their effective values.
+        the options about checkpoints that this version knows, with their effective values; about restarts as in RV(facts).
       type: dict
       sample:
         engine: crio
         version: 1.36.3
         answers: true
         restart_safe: true
+        restart_due: false
         checkpoint_call: true
         checkpoint: true
         settings: {enable_criu_support: true}

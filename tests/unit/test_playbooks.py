@@ -30,3 +30,15 @@ def test_no_connection_is_handed_to_delegated_hosts(path: Path) -> None:
     for block in blocks(yaml.safe_load(path.read_text())):
         assert "connection" not in block, block.get("name")
         assert "ansible_connection" not in (block.get("vars") or {}), block.get("name")
+
+
+@pytest.mark.parametrize("name", ["bootstrap", "uninstall"])
+def test_a_change_on_one_node_is_in_effect_when_another_fails(name: str) -> None:
+    """any_errors_fatal ends the play for all, before their handlers."""
+    plays = [play for play in yaml.safe_load((ROOT / f"playbooks/{name}.yml").read_text()) if _changes(play)]
+    assert plays and all(play["force_handlers"] is True for play in plays)
+
+
+def _changes(play: dict[str, Any]) -> bool:
+    roles = [*play.get("roles", []), *(task.get("ansible.builtin.import_role") or {} for task in play.get("tasks", []))]
+    return any("role" in role or role.get("tasks_from") == "uninstall" for role in roles)

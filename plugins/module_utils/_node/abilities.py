@@ -63,6 +63,7 @@ _NO_RUNTIME: dict[str, t.Any] = {
     "version": None,
     "answers": False,
     "restart_safe": False,
+    "restart_due": False,
     "checkpoint_call": False,
     "checkpoint": False,
     "settings": {},
@@ -80,11 +81,14 @@ def runtime_abilities(machine: Probe, runtime: Runtime) -> dict[str, t.Any]:
     found["checkpoint_call"] = version is not None and version[:2] >= CHECKPOINT_CALL[runtime.engine]
     if runtime.engine == "crio":
         found["settings"] = crio_settings(machine.run(runtime.program, "config").stdout)
+        found["restart_due"] = runtime.restart_due()
     else:
         try:
-            found["settings"] = containerd_settings(runtime.config())
+            config = runtime.config()
         except PodferryError:
             return found
+        found["settings"] = containerd_settings(config)
+        found["restart_due"] = runtime.restart_due(config.imports)
     found["checkpoint"] = found["checkpoint_call"] and checkpoint_enabled(found["settings"])
     return found
 
