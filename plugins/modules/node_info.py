@@ -93,8 +93,8 @@ facts:
     runtime:
       description: >-
         The container runtime that the kubelet uses: engine, version, its runc or crun, whether it has the handler C(podferry), its cgroup
-        driver, whether its CRI answers, whether its containers live through a restart, and whether one is due because a file of podferry in
-        its configuration is newer than its process.
+        driver, whether its CRI answers, whether its containers live through a restart, which files of its configuration podferry has written,
+        and whether a restart is due because one of them is newer than its process.
       type: dict
     engine:
       description: Digest of the installed node code, null when none is installed.
@@ -160,6 +160,7 @@ abilities:
         answers: true
         restart_safe: true
         restart_due: false
+        files: [/etc/crio/crio.conf.d/50-podferry.conf]
         checkpoint_call: true
         checkpoint: true
         settings: {enable_criu_support: true}

@@ -64,6 +64,7 @@ _NO_RUNTIME: dict[str, t.Any] = {
     "answers": False,
     "restart_safe": False,
     "restart_due": False,
+    "files": [],
     "checkpoint_call": False,
     "checkpoint": False,
     "settings": {},
@@ -81,14 +82,15 @@ def runtime_abilities(machine: Probe, runtime: Runtime) -> dict[str, t.Any]:
     found["checkpoint_call"] = version is not None and version[:2] >= CHECKPOINT_CALL[runtime.engine]
     if runtime.engine == "crio":
         found["settings"] = crio_settings(machine.run(runtime.program, "config").stdout)
-        found["restart_due"] = runtime.restart_due()
+        found["files"] = runtime.own_files()
     else:
         try:
             config = runtime.config()
         except PodferryError:
             return found
         found["settings"] = containerd_settings(config)
-        found["restart_due"] = runtime.restart_due(config.imports)
+        found["files"] = runtime.own_files(config.imports)
+    found["restart_due"] = runtime.restart_due(found["files"])
     found["checkpoint"] = found["checkpoint_call"] and checkpoint_enabled(found["settings"])
     return found
 

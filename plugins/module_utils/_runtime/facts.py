@@ -203,6 +203,7 @@ _NO_RUNTIME: dict[str, t.Any] = {
     "default": None,
     "restart_safe": False,
     "restart_due": False,
+    "files": [],
     "path": None,
     "config": None,
     "state_dir": None,
@@ -282,20 +283,23 @@ class Runtime:
         # Anything else ends the shims, and so the containers, with the service.
         return kill_mode == "KillMode=process"
 
-    def restart_due(self, imports: t.Sequence[str] = ()) -> bool:
+    def restart_due(self, files: t.Sequence[str]) -> bool:
         """Whether a file of ours in its configuration is newer than its process: the run that wrote it lost the restart.
 
-        :param imports: what containerd's configuration imports.
+        :param files: our files, as :meth:`own_files` returns them.
         """
         since = procfs.age(self._machine.text(f"/proc/{self._service.pid}/stat"), self._machine.text("/proc/uptime"))
         if since is None:
             return False
         # A file from the future is one of before a step of the clock. It says nothing, or there would be no end of restarts.
-        ages = (self._machine.age(path) for path in self._own_files(imports))
+        ages = (self._machine.age(path) for path in files)
         return any(age is not None and 0 <= age < since for age in ages)
 
-    def _own_files(self, imports: t.Sequence[str]) -> list[str]:
-        """Return the files in its configuration that we have written."""
+    def own_files(self, imports: t.Sequence[str] = ()) -> list[str]:
+        """Return the files in its configuration that we have written.
+
+        :param imports: what containerd's configuration imports.
+        """
         main = self.config_path
         if main is None:
             return self._machine.find(f"{_CRIO_FOLDER}/{OWN_FILES}.conf")
@@ -342,7 +346,8 @@ class Runtime:
         except PodferryError as error:
             found["error"] = error.message
             return found
-        found["restart_due"] = self.restart_due(config.imports)
+        found["files"] = self.own_files(config.imports)
+        found["restart_due"] = self.restart_due(found["files"])
         front = re.search(r"^runtime=(/\S+)$", self._machine.text(FRONT), re.MULTILINE)
         found["front"] = front.group(1) if front else None
         found["handler"] = cri.HANDLER in config.handlers

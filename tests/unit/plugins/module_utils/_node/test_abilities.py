@@ -179,6 +179,7 @@ def test_a_node_with_crio() -> None:
         "answers": True,
         "restart_safe": True,
         "restart_due": False,
+        "files": [],
         "checkpoint_call": True,
         "checkpoint": True,
         "settings": {"enable_criu_support": True},
