@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jinja2 import Environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
@@ -42,3 +43,27 @@ def test_a_change_on_one_node_is_in_effect_when_another_fails(name: str) -> None
 def _changes(play: dict[str, Any]) -> bool:
     roles = [*play.get("roles", []), *(task.get("ansible.builtin.import_role") or {} for task in play.get("tasks", []))]
     return any("role" in role or role.get("tasks_from") == "uninstall" for role in roles)
+
+
+@pytest.mark.parametrize(
+    ("variables", "goes"),
+    [
+        ({}, True),
+        ({"remove_runtime_class": False}, False),
+        ({"ansible_limit": "worker-7"}, False),
+        ({"nodes": "workers"}, False),
+        ({"ansible_limit": "worker-7", "remove_runtime_class": "true"}, True),
+        ({"remove_runtime_class": "false"}, False),
+        ({"remove_runtime_class": "", "nodes": "nodes"}, True),
+    ],
+)
+def test_the_runtime_class_goes_with_the_last_node_only(variables: dict[str, Any], goes: bool) -> None:
+    play = yaml.safe_load((ROOT / "playbooks/uninstall.yml").read_text())[0]
+    absent, unused = (task for task in play["tasks"] if "podferry.live.runtime_class" in task)
+    template = Environment()
+    template.filters["bool"] = lambda value: str(value).lower() == "true"
+    values = dict(variables)
+    for name in ("uninstall_all", "uninstall_class"):
+        values[name] = template.from_string(play["vars"][name]).render(**values)
+    assert template.compile_expression(absent["when"])(**values) is goes
+    assert template.compile_expression(unused["when"])(**values) is not goes
