@@ -67,3 +67,14 @@ def test_the_runtime_class_goes_with_the_last_node_only(variables: dict[str, Any
         values[name] = template.from_string(play["vars"][name]).render(**values)
     assert template.compile_expression(absent["when"])(**values) is goes
     assert template.compile_expression(unused["when"])(**values) is not goes
+
+
+def test_bootstrap_hides_no_variable_of_an_inventory() -> None:
+    """Variables that a play gives to a role come before those of an inventory: the RuntimeClass went to another cluster."""
+    prepare = yaml.safe_load((ROOT / "playbooks/bootstrap.yml").read_text())[0]
+    assert prepare["roles"] == [{"role": "podferry.live.node"}]
+    defaults = yaml.safe_load((ROOT / "roles/node/defaults/main.yml").read_text())
+    for name in ("kubeconfig", "context", "runtime", "checkpoint_api"):
+        template = Environment().from_string(defaults[f"node_{name}"])
+        assert template.render(**{name: "given"}) == "given"
+        assert template.render() == template.render(**{name: ""}) == ("False" if name == "checkpoint_api" else "")
