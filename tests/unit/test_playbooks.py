@@ -78,3 +78,21 @@ def test_bootstrap_hides_no_variable_of_an_inventory() -> None:
         template = Environment().from_string(defaults[f"node_{name}"])
         assert template.render(**{name: "given"}) == "given"
         assert template.render() == template.render(**{name: ""}) == ("False" if name == "checkpoint_api" else "")
+
+
+def test_only_one_place_sees_to_checkpoints_of_the_container_runtime() -> None:
+    """Two of them with different values mean two restarts in each run; one without the option on takes away what an earlier run has set."""
+    tasks = ROOT / "roles/node/tasks"
+    whole = {
+        path.name
+        for path in tasks.glob("*.yml")
+        for block in blocks(yaml.safe_load(path.read_text()))
+        if _configures(block)
+    }
+    assert whole == {"checkpoint_api.yml"}
+
+
+def _configures(block: dict[str, Any]) -> bool:
+    """Whether it is the whole of a container runtime's role."""
+    role = block.get("ansible.builtin.include_role") or {}
+    return "{{" in role.get("name", "") and role.get("tasks_from", "main") == "main"
