@@ -110,7 +110,7 @@ def collect(run: Runner, read: Read = read_text, probe: Probe | None = None) -> 
         "disk_available": disk_available(),
         "cgroup": "v2" if machine.text("/sys/fs/cgroup/cgroup.controllers") else "v1",
         "criu": criu_facts(machine, runtime.path if runtime else service.DEFAULT_PATH),
-        "runtime": runtime.facts() if runtime else dict(_NO_RUNTIME),
+        "runtime": runtime.facts() if runtime else dict(_NO_RUNTIME, files=left_files(machine)),
         "engine": installed_engine(),
         "python": list(sys.version_info[:2]),
         "zstd": machine.which("zstd") is not None,
@@ -361,6 +361,14 @@ class Runtime:
             },
         }
         return found
+
+
+def left_files(machine: Probe) -> list[str]:
+    """Return our files where container runtimes look for their configuration by default; none of them runs that could say more."""
+    folder = os.path.dirname(CONTAINERD_CONFIG)
+    patterns = (f"{folder}/{OWN_FILES}.toml", f"{folder}/*/{OWN_FILES}.toml", f"{_CRIO_FOLDER}/{OWN_FILES}.conf")
+    main = [CONTAINERD_CONFIG] if OWN_BLOCK in machine.text(CONTAINERD_CONFIG) else []
+    return [*main, *(path for pattern in patterns for path in machine.find(pattern))]
 
 
 def containerd_config(machine: Probe, program: str, path: str | None) -> cri.CriConfig:

@@ -318,3 +318,13 @@ def test_the_age_of_a_file(tmp_path: Path) -> None:
     age = facts.file_age(str(tmp_path / "new"))
     assert age is not None and -1 < age < 60
     assert facts.file_age(str(tmp_path / "none")) is None
+
+
+def test_our_files_are_found_while_no_container_runtime_runs(machine: Machine) -> None:
+    machine.commands["systemctl show --property=MainPID containerd"] = Completed(0, "MainPID=0\n", "")
+    assert machine.facts()["runtime"]["files"] == []
+    crio = "/etc/crio/crio.conf.d/50-podferry.conf"
+    machine.libraries = {DROP_IN, crio, "/etc/containerd/conf.d/99-theirs.toml"}
+    machine.files[MAIN] += f"\n{containerd_handler.BEGIN}\n"
+    found = machine.facts()["runtime"]
+    assert (found["engine"], found["files"]) == (None, [MAIN, DROP_IN, crio])
