@@ -20,14 +20,17 @@ from ansible_collections.podferry.live.plugins.module_utils._kube.runtime_class 
     Foreign,
     InUse,
     Outcome,
+    Rest,
     RuntimeClass,
+    users,
 )
 from ansible_collections.podferry.live.plugins.plugin_utils._action import ControllerAction
 from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "name": {"type": "str", "default": "podferry"},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent", "unused"], "default": "present"},
+    "nodes": {"type": "list", "elements": "str", "default": []},
     **KUBE_ARGUMENTS,
 }
 
@@ -38,12 +41,15 @@ class ActionModule(ControllerAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        name, present = arguments["name"], arguments["state"] == "present"
+        name, state = arguments["name"], arguments["state"]
         try:
             rest = RestClient.from_options(AuthOptions.from_params(arguments, os.environ))
+            if state == "unused":
+                refuse_users(rest, name, arguments["nodes"])
+                return {**result, "changed": False}
             runtime_class = RuntimeClass(rest, name)
             check = bool(self._task.check_mode)
-            outcome = runtime_class.ensure(dry_run=check) if present else runtime_class.remove(dry_run=check)
+            outcome = runtime_class.ensure(dry_run=check) if state == "present" else runtime_class.remove(dry_run=check)
         except KubeSetupError as error:
             return failed(result, str(error), error.remedy or "")
         except KubeUnavailable as error:
@@ -64,6 +70,17 @@ class ActionModule(ControllerAction):
         except Foreign as error:
             return failed(result, str(error), f"Delete it when no pod uses it: kubectl delete runtimeclass {name}")
         return {**result, **report(outcome, name)}
+
+
+def refuse_users(rest: Rest, name: str, nodes: t.Collection[str]) -> None:
+    """Refuse when pods on these nodes name the class.
+
+    :raises InUse: they do.
+    """
+    pods = rest.request("GET", "/api/v1/pods").get("items") or []
+    found = users([pod for pod in pods if (pod.get("spec") or {}).get("nodeName") in nodes], name)
+    if found:
+        raise InUse(name, found)
 
 
 def report(outcome: Outcome, name: str) -> dict[str, t.Any]:

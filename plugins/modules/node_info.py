@@ -93,7 +93,8 @@ facts:
     runtime:
       description: >-
         The container runtime that the kubelet uses: engine, version, its runc or crun, whether it has the handler C(podferry), its cgroup
-        driver, and whether its CRI answers.
+        driver, whether its CRI answers, whether its containers live through a restart, which files of its configuration podferry has written,
+        and whether a restart is due because one of them is newer than its process. When none runs, the files are those in the default places.
       type: dict
     engine:
       description: Digest of the installed node code, null when none is installed.
@@ -126,7 +127,9 @@ facts:
       description: The node's monotonic and real-time clocks in seconds.
       type: dict
 containers:
-  description: Running containers, sandboxes among them.
+  description: >-
+    Running containers, sandboxes among them; also those of a container runtime that does not run itself, as long as it keeps its state in the
+    default place.
   returned: when O(containers=true)
   type: list
   elements: dict
@@ -151,13 +154,15 @@ abilities:
     runtime:
       description: >-
         The running container runtime: its version, whether its CRI answers and has a checkpoint call, whether that is enabled, and
-        the options about checkpoints that this version knows, with their effective values.
+        the options about checkpoints that this version knows, with their effective values; about restarts as in RV(facts).
       type: dict
       sample:
         engine: crio
         version: 1.36.3
         answers: true
         restart_safe: true
+        restart_due: false
+        files: [/etc/crio/crio.conf.d/50-podferry.conf]
         checkpoint_call: true
         checkpoint: true
         settings: {enable_criu_support: true}
@@ -202,8 +207,7 @@ def main() -> None:
     found = facts.collect(process.run)
     result: dict[str, t.Any] = {"changed": False, "facts": found}
     if module.params["containers"]:
-        runtime = found["runtime"]
-        listed = running.running(runtime["engine"], runtime["state_dir"]) if runtime["state_dir"] else []
+        listed = containers(found["runtime"])
         result["containers"] = [
             {"id": container.id, "pid": container.pid, "podferry": _is_ours(container.program)} for container in listed
         ]
@@ -212,6 +216,14 @@ def main() -> None:
         machine = facts.Probe(process.run)
         result["abilities"] = abilities.collect(machine, module.params["engine"] or "", found["criu"]["path"])
     module.exit_json(**result)
+
+
+def containers(
+    runtime: t.Mapping[str, t.Any], listing: t.Callable[[str, str], list[running.Running]] = running.running
+) -> list[running.Running]:
+    """Return what runs. Containers live on while their runtime does not, or cannot say where its state is."""
+    known = {runtime["engine"]: runtime["state_dir"]} if runtime["state_dir"] else running.DEFAULT_STATE
+    return [container for engine, folder in known.items() for container in listing(engine, folder)]
 
 
 def _is_ours(program: str) -> bool:

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Makes the RuntimeClass be there whose handler is the one that role P(podferry.live.node#role) registers on the nodes, or removes it.
   - It has no overhead and no scheduling, because both would change the pods that name it.
-  - Removing it is refused while pods in the cluster name it.
+  - Removing it is refused while pods in the cluster name it. It serves all nodes of the cluster, so it stays while one of them has the handler.
   - Works on the controller, through the Kubernetes API.
 extends_documentation_fragment:
   - podferry.live._attributes
@@ -35,10 +35,16 @@ options:
     default: podferry
   state:
     description:
-      - Whether it shall be there.
+      - Whether it shall be there. V(unused) changes nothing, and fails while pods on O(nodes) name it.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, unused]
     default: present
+  nodes:
+    description:
+      - Names of nodes. With O(state=unused) only pods that are on them count.
+    type: list
+    elements: str
+    default: []
 requirements:
   - kubernetes >= 24.2.0 (Python, on the controller)
 notes:
@@ -53,6 +59,12 @@ EXAMPLES = r"""
     kubeconfig: ~/.kube/config
   run_once: true
 
+- name: Refuse when a pod on these nodes uses it
+  podferry.live.runtime_class:
+    state: unused
+    nodes: [worker-1, worker-2]
+  run_once: true
+
 - name: Remove it, if no pod uses it
   podferry.live.runtime_class:
     state: absent
@@ -62,11 +74,11 @@ EXAMPLES = r"""
 RETURN = r"""
 runtime_class:
   description: The RuntimeClass as it is (or in check mode would be) after the task, without the server's own fields; null when there is none.
-  returned: success
+  returned: success, unless O(state=unused)
   type: dict
 pods:
   description: Pods that use the RuntimeClass, as C(namespace/name).
-  returned: when the removal is refused
+  returned: when O(state=absent) or O(state=unused) is refused
   type: list
   elements: str
 """

@@ -11,6 +11,7 @@ short_description: Restart the container runtime and wait until it answers
 version_added: 0.1.0
 description:
   - Restarts containerd or CRI-O, waits until its CRI answers, and fails when none of the containers that ran lived through it. For handlers.
+  - Refuses, and restarts nothing, when containers would end with the running service (its unit has no C(KillMode=process)).
 extends_documentation_fragment:
   - podferry.live._attributes
 attributes:

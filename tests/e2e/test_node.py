@@ -46,6 +46,31 @@ def test_again_changes_nothing(prepared: Lab) -> None:
     assert prepared.plays.run("bootstrap").ok().changed == 0
 
 
+def test_a_restart_that_a_run_has_lost_is_made_up_for(prepared: Lab, bystander: dict[str, str]) -> None:
+    """As if the run had ended between our file and the restart: the file is newer than the process."""
+    prepared.ssh("node-a", "touch $(grep -rl podferry-runc /etc/containerd /etc/crio 2>/dev/null)")
+    expected = prepared.plays.run("bootstrap", "--check").ok()
+    assert expected.changed > 0
+    assert "has run since before podferry's files were written" in expected.output
+    assert prepared.plays.run("bootstrap").ok().changed > 0
+    assert prepared.plays.run("bootstrap").ok().changed == 0
+    assert {node: pid_of_bystander(prepared, node) for node in NODES} == bystander
+
+
+def test_uninstalling_one_node_leaves_the_runtime_class(cluster: Cluster, plays: Plays, prepared: Lab) -> None:
+    """It is the cluster's: the pod on the other node needs it for its next start."""
+    cluster.create(workloads.counter(cluster.name("user"), "node-b", runtimeClassName="podferry"))
+    try:
+        plays.run("uninstall", "--limit", "node-a").ok()
+        made = plays.run("bootstrap", "--limit", "node-b", "--tags", "node_runtime_class").ok()
+        assert made.changed == 0, "the RuntimeClass is still there"
+        plays.run("uninstall", "--limit", "node-a", remove_runtime_class=True).refused(
+            "RuntimeClass podferry is used by 1 pods"
+        )
+    finally:
+        plays.run("bootstrap").ok()
+
+
 def test_every_node_proves_itself_and_keeps_nothing(prepared: Lab, traces: Traces) -> None:
     result = prepared.plays.run("verify").ok()
     assert result.changed == 0

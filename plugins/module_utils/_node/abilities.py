@@ -63,6 +63,8 @@ _NO_RUNTIME: dict[str, t.Any] = {
     "version": None,
     "answers": False,
     "restart_safe": False,
+    "restart_due": False,
+    "files": [],
     "checkpoint_call": False,
     "checkpoint": False,
     "settings": {},
@@ -80,11 +82,15 @@ def runtime_abilities(machine: Probe, runtime: Runtime) -> dict[str, t.Any]:
     found["checkpoint_call"] = version is not None and version[:2] >= CHECKPOINT_CALL[runtime.engine]
     if runtime.engine == "crio":
         found["settings"] = crio_settings(machine.run(runtime.program, "config").stdout)
+        found["files"] = runtime.own_files()
     else:
         try:
-            found["settings"] = containerd_settings(runtime.config())
+            config = runtime.config()
         except PodferryError:
             return found
+        found["settings"] = containerd_settings(config)
+        found["files"] = runtime.own_files(config.imports)
+    found["restart_due"] = runtime.restart_due(found["files"])
     found["checkpoint"] = found["checkpoint_call"] and checkpoint_enabled(found["settings"])
     return found
 

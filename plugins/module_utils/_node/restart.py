@@ -22,6 +22,12 @@ class ContainersLost(PodferryError):
     kind = "containers_lost"
 
 
+class RestartUnsafe(PodferryError):
+    """Its unit would end the containers with the service."""
+
+    kind = "restart_unsafe"
+
+
 def restart(
     machine: facts.Probe,
     run: Runner,
@@ -34,8 +40,9 @@ def restart(
     """Restart the service, wait until its CRI answers, and compare what ran.
 
     :param seconds: how long the CRI may take.
-    :raises PodferryError: it did not answer, or what ran is gone.
+    :raises PodferryError: it would end the containers and was not restarted, it did not answer, or what ran is gone.
     """
+    _refuse_unsafe(machine, engine)
     before = _containers(machine, engine, listing)
     started = clock()
     done = run(["systemctl", "restart", engine], timeout=seconds + 60)
@@ -63,6 +70,16 @@ def restart(
             f"Look at `journalctl -u {engine}`.",
         )
     return {"seconds": round(took, 1), "before": len(before), "after": len(after)}
+
+
+def _refuse_unsafe(machine: facts.Probe, engine: str) -> None:
+    """Refuse what would end the containers; the restart of a service that does not run ends nothing."""
+    service = machine.service(engine)
+    if service is not None and not facts.Runtime(machine, engine, service).restart_safe():
+        raise RestartUnsafe(
+            f"a restart of {engine}.service would end every container of the node, so it was not restarted",
+            f"Give the unit KillMode=process, as its packages do (`systemctl edit {engine}`), and then `systemctl restart {engine}`.",
+        )
 
 
 def _containers(

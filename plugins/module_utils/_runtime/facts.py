@@ -16,7 +16,7 @@ import typing as t
 from .._common.digest import engine_digest
 from .._common.errors import PodferryError
 from .._common.files import read_text
-from . import cri, kubelet, service, versions
+from . import cri, kubelet, procfs, service, versions
 from .container import FRONT
 from .process import Completed, Runner
 from .service import Read
@@ -25,6 +25,11 @@ ENGINE_ROOT = "/usr/local/lib/podferry/podferry"
 """Where role ``node`` installs the node's part of this collection."""
 
 CONTAINERD_CONFIG = "/etc/containerd/config.toml"
+OWN_BLOCK = "# BEGIN podferry.live runtime handler"
+"""What our part of containerd's main configuration file begins with."""
+OWN_FILES = "50-podferry*"
+"""Our files in folders of drop-ins, without the end of their names."""
+_CRIO_FOLDER = "/etc/crio/crio.conf.d"
 CRUN_MINIMUM = [1, 21]
 """Restores all processes into their cgroup under systemd, and knows the options for security labels (1.18)."""
 _LIBRARY = "libcriu.so.2"
@@ -48,6 +53,7 @@ class Probe:
     :param read: returns the text of a file or raises OSError.
     :param executable: says whether a path is a program.
     :param find: returns the paths that match a shell pattern, sorted.
+    :param age: returns the seconds since a file was written, or None when there is no such file.
     """
 
     def __init__(
@@ -56,11 +62,13 @@ class Probe:
         read: Read = read_text,
         executable: t.Callable[[str], bool] | None = None,
         find: t.Callable[[str], list[str]] | None = None,
+        age: t.Callable[[str], float | None] | None = None,
     ) -> None:
         self._run = run
         self.read = read
         self._executable = executable
         self.find = find or (lambda pattern: sorted(glob.glob(pattern)))
+        self.age = age or file_age
 
     def run(self, *argv: str) -> Completed:
         """Run a program; one that cannot be started or does not end counts as failed."""
@@ -102,7 +110,7 @@ def collect(run: Runner, read: Read = read_text, probe: Probe | None = None) -> 
         "disk_available": disk_available(),
         "cgroup": "v2" if machine.text("/sys/fs/cgroup/cgroup.controllers") else "v1",
         "criu": criu_facts(machine, runtime.path if runtime else service.DEFAULT_PATH),
-        "runtime": runtime.facts() if runtime else dict(_NO_RUNTIME),
+        "runtime": runtime.facts() if runtime else dict(_NO_RUNTIME, files=left_files(machine)),
         "engine": installed_engine(),
         "python": list(sys.version_info[:2]),
         "zstd": machine.which("zstd") is not None,
@@ -113,6 +121,14 @@ def collect(run: Runner, read: Read = read_text, probe: Probe | None = None) -> 
         "kubelet": {"runtime_request_timeout_s": kubelet.request_timeout(running_kubelet, machine.read, machine.find)},
         "clock": {"monotonic": time.monotonic(), "realtime": time.time()},
     }
+
+
+def file_age(path: str) -> float | None:
+    """Return the seconds since a file was written, or None when there is no such file."""
+    try:
+        return time.time() - os.stat(path).st_mtime
+    except OSError:
+        return None
 
 
 def disk_available(path: str = "/var/lib") -> int | None:
@@ -186,6 +202,8 @@ _NO_RUNTIME: dict[str, t.Any] = {
     "cgroup_driver": None,
     "default": None,
     "restart_safe": False,
+    "restart_due": False,
+    "files": [],
     "path": None,
     "config": None,
     "state_dir": None,
@@ -265,6 +283,30 @@ class Runtime:
         # Anything else ends the shims, and so the containers, with the service.
         return kill_mode == "KillMode=process"
 
+    def restart_due(self, files: t.Sequence[str]) -> bool:
+        """Whether a file of ours in its configuration is newer than its process: the run that wrote it lost the restart.
+
+        :param files: our files, as :meth:`own_files` returns them.
+        """
+        since = procfs.age(self._machine.text(f"/proc/{self._service.pid}/stat"), self._machine.text("/proc/uptime"))
+        if since is None:
+            return False
+        # A file from the future is one of before a step of the clock. It says nothing, or there would be no end of restarts.
+        ages = (self._machine.age(path) for path in files)
+        return any(age is not None and 0 <= age < since for age in ages)
+
+    def own_files(self, imports: t.Sequence[str] = ()) -> list[str]:
+        """Return the files in its configuration that we have written.
+
+        :param imports: what containerd's configuration imports.
+        """
+        main = self.config_path
+        if main is None:
+            return self._machine.find(f"{_CRIO_FOLDER}/{OWN_FILES}.conf")
+        folders = {os.path.dirname(os.path.join(os.path.dirname(main), pattern)) for pattern in imports}
+        found = [path for folder in sorted(folders) for path in self._machine.find(f"{folder}/{OWN_FILES}.toml")]
+        return [*found, main] if OWN_BLOCK in self._machine.text(main) else found
+
     def _socket(self) -> str:
         return self._service.option("--address", "-a") or _CONTAINERD_SOCKET
 
@@ -304,6 +346,8 @@ class Runtime:
         except PodferryError as error:
             found["error"] = error.message
             return found
+        found["files"] = self.own_files(config.imports)
+        found["restart_due"] = self.restart_due(found["files"])
         front = re.search(r"^runtime=(/\S+)$", self._machine.text(FRONT), re.MULTILINE)
         found["front"] = front.group(1) if front else None
         found["handler"] = cri.HANDLER in config.handlers
@@ -317,6 +361,14 @@ class Runtime:
             },
         }
         return found
+
+
+def left_files(machine: Probe) -> list[str]:
+    """Return our files where container runtimes look for their configuration by default; none of them runs that could say more."""
+    folder = os.path.dirname(CONTAINERD_CONFIG)
+    patterns = (f"{folder}/{OWN_FILES}.toml", f"{folder}/*/{OWN_FILES}.toml", f"{_CRIO_FOLDER}/{OWN_FILES}.conf")
+    main = [CONTAINERD_CONFIG] if OWN_BLOCK in machine.text(CONTAINERD_CONFIG) else []
+    return [*main, *(path for pattern in patterns for path in machine.find(pattern))]
 
 
 def containerd_config(machine: Probe, program: str, path: str | None) -> cri.CriConfig:

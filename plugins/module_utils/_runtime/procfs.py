@@ -36,6 +36,20 @@ class Socket(t.NamedTuple):
         return is_loopback(self.local) and is_loopback(self.remote)
 
 
+def age(stat: str, uptime: str) -> float | None:
+    """Return for how many seconds a process has been there; None when that cannot be told.
+
+    :param stat: its ``/proc/PID/stat``.
+    :param uptime: ``/proc/uptime``, of the same clock.
+    """
+    # The name of the program, in parentheses, may hold anything. Field 22, its start in ticks, is the 20th after it.
+    words = stat.rpartition(")")[2].split()
+    try:
+        return float(uptime.split()[0]) - int(words[19]) / os.sysconf("SC_CLK_TCK")
+    except (IndexError, ValueError):
+        return None
+
+
 def is_loopback(address: str) -> bool:
     """Whether an address is the machine's, or the pod's, own in every network."""
     return address.startswith("127.") or address == "::1"

@@ -16,6 +16,8 @@ from .._common.files import read_text
 
 _CONTAINERD = "io.containerd.runtime.v2.task/k8s.io"
 _CRIO = "overlay-containers"
+DEFAULT_STATE = {"containerd": "/run/containerd", "crio": "/run/containers/storage"}
+"""Where they keep it unless their configuration says otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)

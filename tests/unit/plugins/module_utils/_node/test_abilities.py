@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import os
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +178,8 @@ def test_a_node_with_crio() -> None:
         "version": "1.36.3",
         "answers": True,
         "restart_safe": True,
+        "restart_due": False,
+        "files": [],
         "checkpoint_call": True,
         "checkpoint": True,
         "settings": {"enable_criu_support": True},
@@ -187,6 +191,23 @@ def test_a_node_with_crio() -> None:
         "checkpoint_elsewhere": False,
     }
     assert found["criu"] == {"mem_dirty_track": True, "pagemap_scan": False, "uffd": True, "uffd-noncoop": False}
+
+
+@pytest.mark.parametrize(("written", "due"), [(5.0, True), (50.0, False)], ids=["after its start", "before"])
+def test_a_crio_that_has_not_read_our_files(written: float, due: bool) -> None:
+    node = Node()
+    pid = node.commands["systemctl show --property=MainPID crio"].strip().partition("=")[2]
+    node.files[f"/proc/{pid}/stat"] = f"{pid} (crio) S {'0 ' * 18}{(100 - 20) * os.sysconf('SC_CLK_TCK')} 0 0"
+    node.files["/proc/uptime"] = "100.00 1.0"
+    path = "/etc/crio/crio.conf.d/50-podferry-checkpoint.conf"
+    probe = facts.Probe(
+        node.run,
+        node.read,
+        {"/usr/bin/crio"}.__contains__,
+        lambda pattern: [path] if fnmatch.fnmatch(path, pattern) else [],
+        {path: written}.get,
+    )
+    assert abilities.collect(probe)["runtime"]["restart_due"] is due
 
 
 def test_another_engine_than_the_kubelets() -> None:

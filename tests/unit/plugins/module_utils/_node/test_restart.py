@@ -23,6 +23,8 @@ class Node:
         self._answers_after = answers_after
         self._kept = kept
         self.fails = False
+        self.kill_mode = "process"
+        self.runs = True
 
     def run(self, argv: Any, **_options: Any) -> Completed:
         words = " ".join(argv)
@@ -33,7 +35,9 @@ class Node:
             up = self.restarted is None or self.now - self.restarted >= self._answers_after
             return Completed(0 if up else 1, "", "")
         if words == "systemctl show --property=MainPID crio":
-            return Completed(0, "MainPID=6\n", "")
+            return Completed(0, f"MainPID={6 if self.runs or self.restarted is not None else 0}\n", "")
+        if words == "systemctl show --property=KillMode crio":
+            return Completed(0, f"KillMode={self.kill_mode}\n", "")
         return Completed(0, "[crio.runtime]\n", "")
 
     def read(self, path: str) -> str:
@@ -70,3 +74,19 @@ def test_a_restart_that_systemd_refuses() -> None:
 def test_containers_that_did_not_live_through_it() -> None:
     with pytest.raises(restart.ContainersLost, match="none of 2 containers"):
         Node(0, kept=False).restart()
+
+
+def test_a_restart_that_would_end_the_containers_is_refused() -> None:
+    node = Node(0)
+    node.kill_mode = "control-group"
+    with pytest.raises(restart.RestartUnsafe, match="would end every container") as raised:
+        node.restart()
+    assert node.restarted is None
+    assert "KillMode=process" in raised.value.remedy
+
+
+def test_a_service_that_does_not_run_is_started_whatever_its_unit_says() -> None:
+    node = Node(0)
+    node.kill_mode, node.runs = "control-group", False
+    node.restart()
+    assert node.restarted is not None

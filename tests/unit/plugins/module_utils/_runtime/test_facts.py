@@ -2,11 +2,13 @@
 """A node's facts, from what its programs print and its files hold."""
 
 import fnmatch
+import os
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import CommandFailed
+from ansible_collections.podferry.live.plugins.module_utils._node import containerd_handler
 from ansible_collections.podferry.live.plugins.module_utils._runtime import facts
 from ansible_collections.podferry.live.plugins.module_utils._runtime.process import Completed
 
@@ -49,6 +51,7 @@ class Machine:
             "/usr/sbin/criu check": Completed(0, "", "Looks good.\n"),
         }
         self.libraries: set[str] = set()
+        self.ages: dict[str, float] = {}
         self.programs = {"/usr/sbin/runc", "/usr/sbin/criu", "/usr/bin/zstd", "/usr/bin/containerd"}
 
     def run(self, argv, **_options) -> Completed:
@@ -64,10 +67,10 @@ class Machine:
             raise FileNotFoundError(path) from None
 
     def find(self, pattern: str) -> list[str]:
-        return sorted(path for path in self.libraries if fnmatch.fnmatch(path, pattern))
+        return sorted(path for path in {*self.libraries, *self.ages} if fnmatch.fnmatch(path, pattern))
 
     def facts(self) -> dict:
-        probe = facts.Probe(self.run, self.read, self.programs.__contains__, self.find)
+        probe = facts.Probe(self.run, self.read, self.programs.__contains__, self.find, self.ages.get)
         return facts.collect(self.run, self.read, probe)
 
 
@@ -268,3 +271,60 @@ def test_what_the_front_stands_before(machine: Machine) -> None:
         "#!/bin/sh\nruntime=/usr/bin/crun\nstate=/run/podferry\n"
     )
     assert machine.facts()["runtime"]["front"] == "/usr/bin/crun"
+
+
+MAIN = "/etc/containerd/config.toml"
+DROP_IN = "/etc/containerd/conf.d/50-podferry.toml"
+
+
+@pytest.fixture
+def since_20_s(machine: Machine) -> Machine:
+    """A containerd that was started 20 seconds ago."""
+    machine.files["/proc/9/stat"] = f"9 (a) 1 (x) S {'0 ' * 18}{80 * os.sysconf('SC_CLK_TCK')} 0 0"
+    machine.files["/proc/uptime"] = "100.00 1.0"
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("age", "due"), [(5.0, True), (25.0, False), (-5.0, False)], ids=["after its start", "before", "in the future"]
+)
+def test_a_restart_that_was_lost(since_20_s: Machine, age: float, due: bool) -> None:
+    dump = DUMP.replace('imports = ["/etc/containerd/config.toml"]', 'imports = ["conf.d/*.toml"]')
+    since_20_s.commands[f"/usr/bin/containerd --config {MAIN} config dump"] = Completed(0, dump, "")
+    since_20_s.ages = {DROP_IN: age, "/etc/containerd/conf.d/99-theirs.toml": 1.0, MAIN: 1.0}
+    assert since_20_s.facts()["runtime"]["restart_due"] is due
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_lost_restart_for_our_block_in_the_main_file(since_20_s: Machine, ours: bool) -> None:
+    since_20_s.ages = {MAIN: 5.0}
+    since_20_s.files[MAIN] += f"\n{containerd_handler.BEGIN}\n" if ours else ""
+    assert since_20_s.facts()["runtime"]["restart_due"] is ours
+
+
+def test_without_proc_no_restart_is_due(machine: Machine) -> None:
+    machine.ages = {MAIN: 0.0}
+    machine.files[MAIN] += f"\n{containerd_handler.BEGIN}\n"
+    assert machine.facts()["runtime"]["restart_due"] is False
+
+
+def test_our_files_have_these_names() -> None:
+    for name in (containerd_handler.DROP_IN, containerd_handler.CHECKPOINT_DROP_IN):
+        assert fnmatch.fnmatch(name, f"{facts.OWN_FILES}.toml")
+
+
+def test_the_age_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    age = facts.file_age(str(tmp_path / "new"))
+    assert age is not None and -1 < age < 60
+    assert facts.file_age(str(tmp_path / "none")) is None
+
+
+def test_our_files_are_found_while_no_container_runtime_runs(machine: Machine) -> None:
+    machine.commands["systemctl show --property=MainPID containerd"] = Completed(0, "MainPID=0\n", "")
+    assert machine.facts()["runtime"]["files"] == []
+    crio = "/etc/crio/crio.conf.d/50-podferry.conf"
+    machine.libraries = {DROP_IN, crio, "/etc/containerd/conf.d/99-theirs.toml"}
+    machine.files[MAIN] += f"\n{containerd_handler.BEGIN}\n"
+    found = machine.facts()["runtime"]
+    assert (found["engine"], found["files"]) == (None, [MAIN, DROP_IN, crio])

@@ -69,3 +69,11 @@ def test_who_is_gone() -> None:
     )
     assert procfs.memory_bytes(process.pid) == 0
     assert not procfs.same_namespace("pid", process.pid, os.getpid())
+
+
+def test_the_age_of_a_process() -> None:
+    with open("/proc/uptime", encoding="ascii") as uptime, open("/proc/self/stat", encoding="ascii") as stat:
+        age = procfs.age(stat.read(), uptime.read())
+    assert age is not None and 0 <= age < 24 * 3600
+    assert procfs.age("", "100.0 1.0") is None
+    assert procfs.age("9 (a) S 1", "") is None
