@@ -98,6 +98,7 @@ def test_a_mount_in_use_is_not_torn_away() -> None:
 def test_check_mode_and_uninstall() -> None:
     """The last one: it takes the role's work away, twice, and has it foretold."""
     assert ROLE.play("converge", "--check").ok().changed == 0
+    assert ROLE.play("converge", "--check", "-e", "nfs_client_timeout=10").ok().changed == 0  # a string
     assert ROLE.play("uninstall").ok().changed > 0
     left = ROLE.content("node-a", *PLACES)
     assert UNIT not in left

@@ -89,7 +89,7 @@ def others() -> Iterator[None]:
 @pytest.mark.usefixtures("others")
 def test_a_server_of_others_keeps_its_configuration(server: Host) -> None:
     ROLE.play("converge").refused("exports something else as well (/home *(ro))")
-    ROLE.play("converge", nfs_server_v4_only=False).ok()
+    ROLE.play("converge", "-e", "nfs_server_v4_only=false").ok()  # a string, as from a command line
     assert not server.file("/etc/nfs.conf.d/podferry.conf").exists
     assert not server.file("/etc/systemd/system/rpcbind.socket.d/podferry.conf").exists
 
@@ -114,6 +114,7 @@ def test_check_mode_and_uninstall() -> None:
     """The last one: it takes the role's work away, twice, and has it foretold."""
     ROLE.play("converge").ok()
     assert ROLE.play("converge", "--check").ok().changed == 0
+    assert ROLE.play("converge", "--check", "-e", "nfs_server_uid=60913 nfs_server_lease=30").ok().changed == 0
     LAB.ssh("node-a", "echo x >/srv/podferry/checkpoint")
     assert ROLE.play("uninstall").ok().changed > 0
     assert LAB.ssh("node-a", "cat /srv/podferry/checkpoint; id -u podferry-store").stdout.split() == ["x", "60913"]
