@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import http.server
 import json
+import re
 from pathlib import Path
 
 import yaml
@@ -26,6 +27,8 @@ class Healthz(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"ok")
 
 
+EFFECTIVE = Path("/run/fake-kubelet.json")
+EFFECTIVE.unlink(missing_ok=True)
 effective: dict[str, object] = {}
 drop_ins = sorted(options.config_dir.glob("*.conf")) if options.config_dir else []
 for path in [options.config, *drop_ins]:
@@ -34,5 +37,8 @@ for path in [options.config, *drop_ins]:
     for name, value in document.items():
         merged = {**effective.get(name, {}), **value} if isinstance(value, dict) else value  # type: ignore[dict-item]
         effective[name] = merged
-Path("/run/fake-kubelet.json").write_text(json.dumps(effective), encoding="utf-8")
+timeout = str(effective.get("runtimeRequestTimeout", "2m"))
+assert re.fullmatch(r"([0-9.]+(h|m|s))+", timeout), f"time: missing unit in duration {timeout}"
+assert timeout != "999h", "this one does not bear 999h"
+EFFECTIVE.write_text(json.dumps(effective), encoding="utf-8")
 http.server.HTTPServer(("127.0.0.1", 10248), Healthz).serve_forever()

@@ -133,14 +133,14 @@ def present(module: AnsibleModule, release: releases.Release) -> dict[str, t.Any
         )
     files = sorted(release.files.values())
     if not module.check_mode:
-        folders: list[str] = []
-        for destination, source in releases.unpack(fetch(module, release), release, module.tmpdir).items():
-            folders += releases.missing_folders(destination)
+        unpacked = releases.unpack(fetch(module, release), release, module.tmpdir)
+        # First the record: whatever breaks off after it can be finished, and taken away.
+        installed.write(release, unpacked)
+        for destination, source in unpacked.items():
             os.makedirs(os.path.dirname(destination), mode=0o755, exist_ok=True)
             unit = destination.endswith((".service", ".socket"))
             module.atomic_move(source, destination)
             os.chmod(destination, 0o644 if unit else int(module.params["mode"], 8))
-        installed.write(release, folders)
     return {"changed": True, "files": files}
 
 

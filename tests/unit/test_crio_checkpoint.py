@@ -29,7 +29,6 @@ def rendered(version: str, settings: dict[str, Any], wanted: str) -> dict[str, A
     """The drop-in for a CRI-O of this version that prints these options."""
     option = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__crio_option"]
     variables = {
-        "ansible_managed": "Ansible managed",
         "crio_checkpoint": wanted,
         "__crio_table_since": "1.37.0",
         "__crio_now": {"abilities": {"runtime": {"version": version, "settings": settings}}},

@@ -36,7 +36,7 @@ def render(default: dict[str, Any]) -> str:
     environment.filters["to_json"] = json.dumps
     variables = yaml.safe_load((ROLE / "vars/main.yml").read_text())
     passed = {"crio_handler_default": default, "crio_handler_program": "/usr/local/libexec/podferry/podferry-runc"}
-    return environment.get_template("handler.conf.j2").render(**variables, **passed, ansible_managed="Ansible managed")
+    return environment.get_template("handler.conf.j2").render(**variables, **passed)
 
 
 def test_the_handler_inherits_everything_but_the_program() -> None:

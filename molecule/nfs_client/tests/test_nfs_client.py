@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import testinfra
@@ -74,9 +75,30 @@ def test_refused_before_anything_is_touched(variables: dict[str, object], words:
     assert ROLE.content("node-a", *PLACES) == before
 
 
+@pytest.fixture
+def busy() -> Iterator[None]:
+    """Something is mounted on node-a (this kernel has no NFS: a tmpfs), and a process stands in it."""
+    place = "/var/lib/podferry/nfs"
+    LAB.ssh("node-a", f"mkdir -p {place} && mount -t tmpfs tmpfs {place}")
+    LAB.ssh("node-a", f"systemd-run -q --unit=busy sh -c 'cd {place} && echo >here && exec sleep infinity'")
+    LAB.ssh("node-a", f"timeout 10 sh -c 'until test -e {place}/here; do sleep 0.1; done'")
+    yield
+    LAB.ssh("node-a", f"systemctl stop busy; umount {place}; rmdir --ignore-fail-on-non-empty --parents {place}")
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_mount_in_use_is_not_torn_away() -> None:
+    before = ROLE.content("node-a", *PLACES)
+    ROLE.play("uninstall", "--limit=node-a").refused("cannot be unmounted, and stays as it is", "Something uses it")
+    assert ROLE.content("node-a", *PLACES) == before
+    assert LAB.ssh("node-a", "findmnt -no FSTYPE /var/lib/podferry/nfs").stdout.strip() == "tmpfs"
+    assert LAB.ssh("node-a", f"systemctl is-enabled {UNIT}.automount").stdout.strip() == "enabled"
+
+
 def test_check_mode_and_uninstall() -> None:
     """The last one: it takes the role's work away, twice, and has it foretold."""
     assert ROLE.play("converge", "--check").ok().changed == 0
+    assert ROLE.play("converge", "--check", "-e", "nfs_client_timeout=10").ok().changed == 0  # a string
     assert ROLE.play("uninstall").ok().changed > 0
     left = ROLE.content("node-a", *PLACES)
     assert UNIT not in left

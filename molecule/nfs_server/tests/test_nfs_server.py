@@ -68,6 +68,7 @@ def test_rpcbind_may_listen_to_this_machine_only(server: Host) -> None:
         ({"nfs_server_path": "/srv/x (rw)"}, "letters, digits"),
         ({"nfs_server_uid": 1}, "account daemon with number 1"),
         ({"nfs_server_account": "daemon"}, "account daemon with number 1"),
+        ({"nfs_server_account": "backup", "nfs_server_uid": 34}, "account backup, and it is not one of this role"),
         ({"nfs_server_start": True}, "has no NFS server"),
     ],
 )
@@ -88,15 +89,32 @@ def others() -> Iterator[None]:
 @pytest.mark.usefixtures("others")
 def test_a_server_of_others_keeps_its_configuration(server: Host) -> None:
     ROLE.play("converge").refused("exports something else as well (/home *(ro))")
-    ROLE.play("converge", nfs_server_v4_only=False).ok()
+    ROLE.play("converge", "-e", "nfs_server_v4_only=false").ok()  # a string, as from a command line
     assert not server.file("/etc/nfs.conf.d/podferry.conf").exists
     assert not server.file("/etc/systemd/system/rpcbind.socket.d/podferry.conf").exists
+
+
+@pytest.fixture
+def stranger() -> Iterator[str]:
+    """A folder of somebody else's."""
+    LAB.ssh("node-a", "mkdir /srv/stranger && echo x >/srv/stranger/file")
+    yield "/srv/stranger"
+    LAB.ssh("node-a", "rm -r /srv/stranger")
+
+
+def test_what_is_not_ours_is_not_purged(stranger: str) -> None:
+    places = (*PLACES, stranger)
+    before = ROLE.content("node-a", *places)
+    ROLE.play("uninstall", nfs_server_purge=True, nfs_server_path=stranger).refused("belongs to user 0", "not removed")
+    ROLE.play("uninstall", nfs_server_purge=True, nfs_server_account="backup").refused("not removed")
+    assert ROLE.content("node-a", *places) == before
 
 
 def test_check_mode_and_uninstall() -> None:
     """The last one: it takes the role's work away, twice, and has it foretold."""
     ROLE.play("converge").ok()
     assert ROLE.play("converge", "--check").ok().changed == 0
+    assert ROLE.play("converge", "--check", "-e", "nfs_server_uid=60913 nfs_server_lease=30").ok().changed == 0
     LAB.ssh("node-a", "echo x >/srv/podferry/checkpoint")
     assert ROLE.play("uninstall").ok().changed > 0
     assert LAB.ssh("node-a", "cat /srv/podferry/checkpoint; id -u podferry-store").stdout.split() == ["x", "60913"]
@@ -109,5 +127,6 @@ def test_check_mode_and_uninstall() -> None:
     ]
     assert LAB.ssh("node-a", "getent passwd podferry-store; getent group podferry-store", check=False).stdout == ""
     assert ROLE.play("uninstall").ok().changed == 0
+    assert ROLE.play("uninstall", nfs_server_account="backup").ok().changed == 0
     assert ROLE.play("converge", "--check", "--diff").ok().changed > 5
     assert ROLE.content("node-a", *PLACES) == left

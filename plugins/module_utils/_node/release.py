@@ -63,14 +63,18 @@ class Installed:
         """Return the files that are missing or not as they were installed."""
         return [path for path, digest in sorted(self.files.items()) if digest_of(path) != digest]
 
-    def write(self, release: Release, folders: t.Sequence[str]) -> None:
-        """Write the record of a release that has just been installed, and of the folders that were made for it."""
+    def write(self, release: Release, unpacked: t.Mapping[str, str]) -> None:
+        """Write the record of a release that is about to be installed, and of the folders that will be made for it.
+
+        :param unpacked: where each file goes, to where it lies now.
+        """
+        folders = [folder for path in release.files.values() for folder in missing_folders(path)]
         os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
         record = {
             "url": release.url,
             "sha256": release.sha256,
-            "files": {path: digest_of(path) for path in release.files.values()},
-            "folders": [*self.folders, *folders],
+            "files": {path: digest_of(source) for path, source in unpacked.items()},
+            "folders": list(dict.fromkeys([*self.folders, *folders])),
         }
         write_json(self.path, record, 0o644)
 

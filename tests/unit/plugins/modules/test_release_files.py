@@ -130,6 +130,18 @@ def test_a_damaged_file_is_put_back(wanted: dict[str, Any], tmp_path: Path) -> N
     assert (tmp_path / "out/bin/tool").exists()
 
 
+def test_one_that_broke_off_is_finished_or_taken_away(wanted: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("no folder")  # so nothing can be put there
+    assert run(**wanted)["failed"]
+    (tmp_path / "out").unlink()
+    assert run(**wanted)["changed"] is True
+    assert run(**wanted)["changed"] is False
+    (tmp_path / "out/tool.service").unlink()
+    gone = run(name="tool", state="absent", record_path=wanted["record_path"])
+    assert gone["files"] == [wanted["files"]["bin/tool"]]
+    assert not (tmp_path / "out").exists() and not (tmp_path / "records").exists()
+
+
 def test_a_wrong_checksum_installs_nothing(wanted: dict[str, Any], tmp_path: Path) -> None:
     failed = run(**{**wanted, "checksum": "0" * 64})
     assert failed["failed"] and "has the SHA-256" in failed["msg"]
