@@ -133,8 +133,11 @@ class Trial:
     def state(self) -> dict[str, str]:
         """Names, owners, modes and contents of what the roles may touch, and which units are enabled, by machine."""
         line = f"find {PLACES} -xdev ! -path '*/cred*' -printf '%p %m %u %l\\n' -type f -exec sha256sum {{}} + | sort; "
-        line += "systemctl list-unit-files --no-legend --state=enabled | sort"
-        return {machine.name: machine.run(line).stdout for machine in (self.a, self.b)}
+        # systemd may be too busy to answer when all of it is emulated; no list is not an empty list.
+        line += (
+            "until systemctl list-unit-files --no-legend --state=enabled >/run/units; do sleep 5; done; sort /run/units"
+        )
+        return {machine.name: machine.run(line, timeout=900).stdout for machine in (self.a, self.b)}
 
     def boot(self) -> None:
         """Both come up, on cgroup v2, and see each other."""
