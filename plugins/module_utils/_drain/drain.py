@@ -10,20 +10,24 @@ import contextlib
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from .._kube.errors import KubeError, KubeUnavailable
 from .._migrate.errors import PodferryError
 from .._migrate.migration import Migration, api_errors
+from .._migrate.patience import persist
 from .._migrate.ports import Reporter, Tools
 from .._plan.triage import deadline_s
 from .._report.drain import DrainReport, PodRecord
 from .cordon import Announcement, Cordon, DrainConflict, timestamp
 from .evict import evict
+from .item import Item
+from .latecomers import replaced, starting, still_there, undecided
 from .options import DrainOptions, NodesApi
 from .sessions import SharedSessions
-from .survey import Item, Survey, request
+from .survey import Survey, request
 from .turns import Turns
 
 _PASSING = frozenset(
@@ -34,6 +38,10 @@ _REFUSED_TRIES = 8
 _UNDONE_TRIES = 2
 _PAUSE_S = 3.0
 _TICK_S = 0.2
+_STARTING_S = 60.0
+"""How long pods that are starting are waited for, when all that could move has moved."""
+_LOOK_S = 2.0
+_API_S = 30.0
 
 
 class Drain:
@@ -103,26 +111,53 @@ class Drain:
     # -- steps ----------------------------------------------------------------------------------------------------
 
     def _act(self, cordon: Cordon) -> None:
-        report, options = self._report, self._options
-        self._tools.reporter.phase("survey", options.node)
+        report = self._report
+        self._tools.reporter.phase("survey", self._options.node)
         with api_errors("survey"):
-            items = self._survey.look()
-        report.pods = [item.record for item in items]
-        moves = [item for item in items if item.record.decision == "move"]
-        report.deadline_s = options.deadline_s or deadline_s([i.size for i in moves], options.freezes)
-        self._deadline = self._begun + report.deadline_s
-        self._move(moves, cordon)
+            items = self._took_in(self._survey.look())
+        self._move([item for item in items if item.record.decision == "move"], cordon)
+        late = self._latecomers(items, cordon)
+        items = self._took_in(replaced(items, late))
+        self._move([item for item in late if item.record.decision == "move"], cordon)
         evictions = [item for item in items if item.record.decision == "evict"]
         if evictions and not self._stopped():
             evict(evictions, self._tools, self._cluster, lambda: self._stopped(cordon))
-        for item in (*moves, *evictions):
-            if item.record.outcome == "planned":
+        for item in items:
+            if item.record.decision != "leave" and item.record.outcome == "planned":
                 item.record.outcome = "not_started"
                 item.record.error = self._why_stopped()
+        self._took_in(replaced(items, still_there(items, self._on_node())))
         failed = any(record.failed for record in report.pods)
         report.outcome = "drained" if not failed else "cancelled" if self._user.is_set() else "incomplete"
         if failed and self._late():
             report.warnings.append(f"the deadline of {report.deadline_s:.0f} s was reached: {self._why_stopped()}")
+
+    def _took_in(self, items: list[Item]) -> list[Item]:
+        """The report holds these pods; the deadline grows with those that move, unless somebody gave one."""
+        moves = [item.size for item in items if item.record.decision == "move"]
+        self._report.pods = [item.record for item in items]
+        self._report.deadline_s = self._options.deadline_s or deadline_s(moves, self._options.freezes)
+        self._deadline = self._begun + self._report.deadline_s
+        return items
+
+    def _latecomers(self, items: Sequence[Item], cordon: Cordon) -> list[Item]:
+        """Decide about what was still starting, or was bound to the node just before the cordon."""
+        patience = self._tools.clock() + _STARTING_S
+        pods = undecided(items, self._on_node())
+        if any(map(starting, pods)):
+            self._tools.reporter.phase("wait", self._options.node, "for pods that are starting")
+        while any(map(starting, pods)) and self._tools.clock() < patience and not self._stopped(cordon):
+            self._tools.sleep(_LOOK_S)
+            pods = undecided(items, self._on_node())
+        if not pods or self._stopped(cordon):
+            return []
+        with api_errors("survey"):
+            return self._survey.decide(pods)
+
+    def _on_node(self) -> list[Mapping[str, Any]]:
+        """The pods that are on the node now. Raises PodferryError."""
+        with api_errors("survey"):
+            return persist(self._tools, "list the pods of the node", self._survey.listed, patience_s=_API_S)
 
     def _move(self, moves: Sequence[Item], cordon: Cordon) -> None:
         """Start what may be started, until all has ended. After a stop nothing is started; what runs comes to its own end."""

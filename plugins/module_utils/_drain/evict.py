@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from .._kube import predicates
 from .._kube.errors import KubeError, KubeUnavailable
 from .._migrate.ports import Tools
+from .item import Item
 from .options import NodesApi
-from .survey import Item
 
 _PAUSE_S = 2.0
 

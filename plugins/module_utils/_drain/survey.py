@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from .._kube import predicates
@@ -24,28 +24,18 @@ from .._plan.facts import NodeFacts, PodInspection
 from .._plan.options import Options
 from .._plan.placement import Placement, Site, Subject, as_planned, place
 from .._plan.plan import ImageState
-from .._plan.refusals import Refusal, refuse
+from .._plan.refusals import refuse
 from .._plan.triage import biggest_first, may_evict, stays
 from .._report.drain import PodRecord
 from .cordon import announced
+from .item import Item
+from .latecomers import NOT_YET, starting
 from .options import DrainOptions, NodesApi
 from .sessions import Remembered
 
 Obj = Mapping[str, Any]
 _ASKING = 4
 _NAMED = 3
-
-
-@dataclass
-class Item:
-    """One pod and what is to become of it."""
-
-    record: PodRecord
-    pod: Obj | None = None
-    """None for a pod that is between two nodes: an earlier run has to be gone on with."""
-    owner_uid: str = ""
-    size: int = 0
-    refusals: tuple[Refusal, ...] = field(default=(), repr=False)
 
 
 class Survey:
@@ -67,17 +57,27 @@ class Survey:
 
     def look(self) -> list[Item]:
         """Every pod of the node with its decision. Raises KubeError, KubeUnavailable, PodferryError."""
-        options = self._options
         self._read_cluster()
+        pods = self.listed()
+        self._ask_facts()
+        items = [self._decide(pod) for pod in pods]
+        return items + self._between_nodes(items)
+
+    def listed(self) -> list[Obj]:
+        """The pods asked for that are on the node now, big ones first. Raises KubeError, KubeUnavailable."""
+        options = self._options
         pods = self._cluster.list_pods(
             options.namespace or None,
             field_selector=f"spec.nodeName={options.node}",
             label_selector=options.selector,
         )
-        pods = sorted((p for p in pods if predicates.node_of(p) == options.node), key=biggest_first)
-        self._ask_facts()
-        items = [self._decide(pod) for pod in pods]
-        return items + self._between_nodes(items)
+        return sorted((p for p in pods if predicates.node_of(p) == options.node), key=biggest_first)
+
+    def decide(self, pods: Sequence[Obj]) -> list[Item]:
+        """What came later, as in ``look``."""
+        with self._lock:
+            self._read_cluster()
+            return [self._decide(pod) for pod in pods]
 
     def place_again(self, item: Item) -> str:
         """Another look for a pod whose node did not take it; '' when none would."""
@@ -141,6 +141,9 @@ class Survey:
             record.outcome, record.remedy = "no_target", item.refusals[0].remedy
         record.refusals = [r.to_dict() for r in item.refusals]
         self._rest(item)
+        item.starting = record.outcome == "left" and starting(pod) and {r.code for r in item.refusals} <= NOT_YET
+        if item.starting:
+            record.reason = "It is still starting: a drain waits for it a while, and decides then."
         return item
 
     def _rest(self, item: Item) -> None:

@@ -15,8 +15,9 @@ from ansible_collections.podferry.live.plugins.module_utils._common.errors impor
 from ansible_collections.podferry.live.plugins.module_utils._drain import drain as module
 from ansible_collections.podferry.live.plugins.module_utils._drain.cordon import CORDONED_BY, DRAIN
 from ansible_collections.podferry.live.plugins.module_utils._drain.drain import Drain
+from ansible_collections.podferry.live.plugins.module_utils._drain.item import Item
+from ansible_collections.podferry.live.plugins.module_utils._drain.latecomers import starting
 from ansible_collections.podferry.live.plugins.module_utils._drain.options import DrainOptions
-from ansible_collections.podferry.live.plugins.module_utils._drain.survey import Item
 from ansible_collections.podferry.live.plugins.module_utils._kube import predicates
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeUnavailable
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import Options
@@ -114,6 +115,7 @@ def test_the_drain_moves_what_can_move(world: World) -> None:
     text = "\n".join(summary(report))
     assert "slowest freeze 600 ms (default/counter)" in text
     assert "left: Volume h is the path /data" in text or "host_path" not in text
+    assert "drained but for one pod that stayed" in text, "what ends or belongs to the node does not count"
 
 
 def test_a_second_drain_changes_nothing(world: World) -> None:
@@ -190,6 +192,120 @@ def test_the_api_goes_away_after_the_cordon(world: World) -> None:
     assert (report.outcome, report.uncordoned) == ("failed", True)
     assert "connection refused" in report.error
     assert listed
+
+
+# -- what came just before the cordon ---------------------------------------------------------------------------------
+
+
+def coming(name: str, reason: str = "ContainerCreating", **change: Any) -> dict[str, Any]:
+    """A pod that is bound to the node and does not run yet."""
+    waiting = {"name": "c", "ready": False, "restartCount": 0, "state": {"waiting": {"reason": reason}}}
+    return objects.pod(
+        name, change=objects.merged({"status": {"phase": "Pending", "containerStatuses": [waiting]}}, change)
+    )
+
+
+def after(nodes: Nodes, lists: int, act: Callable[[], None]) -> None:
+    """Act when the pods of the node are listed for that time."""
+    listed, seen = nodes.list_pods, [0]
+
+    def list_pods(*args: Any, **more: Any) -> Any:
+        if more.get("field_selector") == "spec.nodeName=node-a":
+            seen[0] += 1
+            if seen[0] == lists:
+                act()
+        return listed(*args, **more)
+
+    nodes.list_pods = list_pods  # type: ignore[method-assign]
+
+
+def test_a_pod_that_starts_while_the_others_move_is_moved_too(world: World) -> None:
+    world.pods["late"] = coming("late")
+    nodes = Nodes(world)
+    looked = Drain(DrainOptions("node-a"), tools(world, nodes), nodes).preview()
+    assert "still starting" in next(p for p in looked.pods if p.pod == "late").reason
+    after(nodes, 3, lambda: world.pods.update(late=objects.pod("late")))
+    fate = fates(drain(world, nodes))["late"]
+    assert (fate[0], fate[2]) == ("move", "node-b"), "it was decided about when it ran"
+
+
+def test_a_pod_that_does_not_come_up_in_time_keeps_the_node_from_being_drained(world: World) -> None:
+    world.pods["late"] = coming("late")
+    report = drain(world)
+    assert (report.outcome, fates(report)["late"]) == ("incomplete", ("leave", "undecided", ""))
+    assert fates(report)["counter"][1] == "finished", "the others are not kept by it"
+    (record,) = (p for p in report.pods if p.pod == "late")
+    assert "it was still starting when the drain looked" in record.error
+    assert "Run the play again" in record.remedy
+
+
+@pytest.mark.parametrize("reason", ["CrashLoopBackOff", "ImagePullBackOff"])
+def test_a_pod_that_cannot_start_is_left_with_its_reason(world: World, reason: str) -> None:
+    world.pods["bad"] = coming("bad", reason)
+    report = drain(world)
+    assert (report.outcome, fates(report)["bad"]) == ("drained", ("leave", "left", ""))
+    assert "drained but for 2 pods that stayed" in summary(report)[0]
+
+
+def test_a_pod_that_the_survey_has_not_seen_is_decided_about(world: World) -> None:
+    nodes = Nodes(world)
+    after(nodes, 2, lambda: world.pods.update(new=objects.pod("new", change=HOST_PATH)))
+    report = drain(world, nodes)
+    assert (report.outcome, fates(report)["new"]) == ("drained", ("leave", "left", ""))
+    assert "host_path" in [r["code"] for p in report.pods if p.pod == "new" for r in p.refusals]
+
+
+def test_a_pod_that_is_there_at_the_end_unasked_is_told(world: World) -> None:
+    nodes = Nodes(world)
+    after(nodes, 3, lambda: world.pods.update(new=objects.pod("new")))
+    report = drain(world, nodes)
+    assert (report.outcome, fates(report)["new"]) == ("incomplete", ("leave", "undecided", ""))
+    assert "NOT drained" in summary(report)[0]
+
+
+def test_a_starting_pod_that_somebody_owns_is_evicted_as_asked(world: World) -> None:
+    world.pods["late"] = coming("late", **owner("Job"))
+    report = drain(world, rest="evict")
+    assert (report.outcome, fates(report)["late"]) == ("drained", ("evict", "evicted", ""))
+
+
+def test_a_wish_to_stop_ends_the_wait_for_starting_pods(world: World) -> None:
+    world.pods["late"] = coming("late")
+    nodes = Nodes(world)
+    after(nodes, 3, world.interrupt.set)
+    begun = world.clock.now
+    report = drain(world, nodes)
+    assert report.outcome == "cancelled"
+    assert world.clock.now - begun < module._STARTING_S
+
+
+@pytest.mark.parametrize(
+    ("status", "so"),
+    [
+        ({"phase": "Pending", "containerStatuses": []}, True),
+        ({"phase": "Pending", "initContainerStatuses": [{"state": {"running": {}}}], "containerStatuses": []}, True),
+        (
+            {
+                "phase": "Pending",
+                "initContainerStatuses": [{"state": {"terminated": {"exitCode": 0}}}],
+                "containerStatuses": [],
+            },
+            True,
+        ),
+        (
+            {
+                "phase": "Pending",
+                "initContainerStatuses": [{"state": {"terminated": {"exitCode": 1}}}],
+                "containerStatuses": [],
+            },
+            False,
+        ),
+        ({"phase": "Running", "containerStatuses": [{"state": {"terminated": {"exitCode": 0}}}]}, False),
+        ({}, False),
+    ],
+)
+def test_what_is_on_its_way_to_run(status: dict[str, Any], so: bool) -> None:
+    assert starting(objects.pod(change={"status": status})) == so
 
 
 # -- the rest ---------------------------------------------------------------------------------------------------------
@@ -291,6 +407,7 @@ def many(
     **options: Any,
 ) -> DrainReport:
     world = World()
+    world.pods.clear()
     nodes = Nodes(world)
     given = replace(tools(world, nodes), clock=time.monotonic, interrupt=interrupt or threading.Event())
     made = Drain(DrainOptions("node-a", **options), given, nodes, tick_s=0.01)
