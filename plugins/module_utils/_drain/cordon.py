@@ -20,6 +20,8 @@ from typing import Any
 from .._kube import predicates
 from .._kube.errors import KubeError, KubeUnavailable
 from .._migrate.errors import PodferryError
+from .._migrate.patience import persist
+from .._migrate.ports import Tools
 from .._plan.nodes import untolerated
 from .options import NodesApi
 
@@ -35,6 +37,7 @@ RENEW_S = 20.0
 _TRIES = 8
 _YIELD_S = 15.0
 _LOOK_S = 1.0
+_RELEASE_S = 60.0
 
 
 class DrainConflict(PodferryError):
@@ -64,19 +67,24 @@ class Announcement:
         return (self.since, self.run)
 
 
-def announced(node: Obj, now: float) -> Announcement | None:
-    """The drain that a node tells of; None without one, or when nobody has refreshed it for long."""
+def announcement(node: Obj) -> Announcement | None:
+    """What a node tells of a drain, however old."""
     text = predicates.annotations_of(node).get(DRAIN)
     if not text:
         return None
     try:
         told = json.loads(text)
-        found = Announcement(
+        return Announcement(
             str(told["run"]), str(told.get("by") or ""), str(told.get("since") or ""), float(told["renewed"])
         )
     except (ValueError, TypeError, KeyError):
         return None
-    return found if now - found.renewed < STALE_S else None
+
+
+def announced(node: Obj, now: float) -> Announcement | None:
+    """The drain that a node tells of; None without one, or when nobody has refreshed it for long."""
+    found = announcement(node)
+    return found if found is not None and now - found.renewed < STALE_S else None
 
 
 def rivals(nodes: Sequence[Obj], node: str, target: str, now: float, known: Collection[str]) -> dict[str, Announcement]:
@@ -108,20 +116,24 @@ class Cordon:
         mine: Announcement,
         *,
         known: Collection[str],
-        wall: Callable[[], float],
-        sleep: Callable[[float], None],
+        tools: Tools,
     ) -> None:
         self._cluster = cluster
         self._node = node
         self._target = target
         self._mine = mine
         self._known = known
-        self._wall = wall
-        self._sleep = sleep
+        self._tools = tools
+        self._wall = tools.wall
+        self._sleep = tools.sleep
         self._renewed = 0.0
+        self._lifting = False
         self.held = False
+        """Marks of ours may be on the node: a request that sets them has been sent, and none has taken them back."""
+        self.trouble: Exception | None = None
+        """Why what was begun could not be taken back."""
         self.before = False
-        """It was cordoned when we first looked."""
+        """It was cordoned when we came."""
         self.ours = False
         """The node is cordoned by us, or by an earlier drain of ours that did not come to its end."""
 
@@ -137,7 +149,25 @@ class Cordon:
             raise _opposite(against)
 
     def take(self) -> None:
-        """Cordon and announce. Raises DrainConflict (nothing of ours is left then), KubeError, KubeUnavailable."""
+        """Cordon and announce. Raises PodferryError (DrainConflict among them), KubeError, KubeUnavailable.
+
+        Then nothing of ours is left, or ``held`` and ``trouble`` say that it is.
+        """
+        try:
+            self._announce()
+            self._settle_opposite()
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Before anything was moved: the node as it was. What an earlier drain had cordoned was so before."""
+        try:
+            self._release(lambda run: run == self._mine.run)
+        except (PodferryError, KubeError, KubeUnavailable) as exc:
+            self.trouble = exc
+
+    def _announce(self) -> None:
         for attempt in range(_TRIES):
             node = self._read()
             other = announced(node, self._wall())
@@ -148,15 +178,15 @@ class Cordon:
             marks: dict[str, str | None] = {DRAIN: self._now().text()}
             if not before:
                 marks[CORDONED_BY] = f"{self._mine.run} {self._mine.by} {self._mine.since}"
+            self.before, self.ours = before, not before or bool(earlier)
+            self.held = True  # from here on: it may be done although its answer is lost
             try:
                 self._cluster.patch_node(self._node, annotations=marks, unschedulable=True, seen=node)
             except KubeError as exc:
                 if not exc.conflict or attempt == _TRIES - 1:
                     raise
                 continue  # the kubelet wrote its status in between
-            self.held, self.ours = True, not before or bool(earlier)
-            break
-        self._settle_opposite()
+            return
 
     def _settle_opposite(self) -> None:
         """Both have announced before either looked: the earlier one goes on when the later one has given way."""
@@ -167,7 +197,6 @@ class Cordon:
                 return
             first = min(told.order for told in against.values())
             if first < self._mine.order or self._wall() >= deadline:
-                self.release(uncordon=True)
                 raise _opposite(against)
             self._sleep(_LOOK_S)
 
@@ -181,16 +210,54 @@ class Cordon:
             return
 
     def release(self, *, uncordon: bool) -> bool:
-        """Take the announcement back, and the cordon if it is ours and ``uncordon``. True when the node was uncordoned."""
+        """Take the announcement back, and the cordon if it is ours and ``uncordon``. True when the node was uncordoned.
+
+        Raises KubeError, PodferryError: then it is still ``held``.
+        """
+        return self._release(lambda run: uncordon and bool(run))
+
+    def ways_out(self, *, uncordon: bool) -> str:
+        """What a person does in the place of ``release``."""
+        marks = [f"{DRAIN}-"]
+        if uncordon and self.ours:
+            marks.append(f"{CORDONED_BY}-")
+        commands = [f"kubectl annotate node {self._node} {' '.join(marks)}"]
+        if uncordon and self.ours:
+            commands.append(f"kubectl uncordon {self._node}")
+        return "; ".join(commands)
+
+    def _release(self, lifts: Callable[[str], bool]) -> bool:
+        """``lifts``: is the cordon of this run ('' for somebody else's) to be lifted?"""
         if not self.held:
             return False
+        what = f"take back the marks on node {self._node}"
+        lifted = persist(self._tools, what, lambda: self._take_back(lifts), patience_s=_RELEASE_S)
         self.held = False
-        marks: dict[str, str | None] = {DRAIN: None}
-        lift = uncordon and self.ours
-        if lift:
-            marks[CORDONED_BY] = None
-        self._cluster.patch_node(self._node, annotations=marks, unschedulable=False if lift else None)
-        return lift
+        return lifted
+
+    def _take_back(self, lifts: Callable[[str], bool]) -> bool:
+        for attempt in range(_TRIES):
+            node = self._cluster.get_node(self._node)
+            if node is None:
+                return False
+            told = announcement(node)
+            if told is None or told.run != self._mine.run:  # gone already, or it is another drain's node now
+                return self._lifting and predicates.schedulable(node)
+            marks: dict[str, str | None] = {DRAIN: None}
+            lift = lifts(_cordoner(node))
+            if lift:
+                marks[CORDONED_BY] = None
+            self._lifting = lift
+            try:
+                self._cluster.patch_node(
+                    self._node, annotations=marks, unschedulable=False if lift else None, seen=node
+                )
+            except KubeError as exc:
+                if not exc.conflict or attempt == _TRIES - 1:
+                    raise
+                continue  # the kubelet wrote its status in between
+            return lift
+        return False
 
     def _rivals(self) -> dict[str, Announcement]:
         return rivals(self._cluster.list_nodes(), self._node, self._target, self._wall(), self._known)
@@ -211,6 +278,13 @@ class Cordon:
 def timestamp(wall: float) -> str:
     """Seconds since 1970 as UTC, so that strings sort like times."""
     return datetime.datetime.fromtimestamp(wall, datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _cordoner(node: Obj) -> str:
+    """The drain of ours that has cordoned the node; '' when somebody else has, or nobody."""
+    return (
+        "" if predicates.schedulable(node) else predicates.annotations_of(node).get(CORDONED_BY, "").partition(" ")[0]
+    )
 
 
 def _same_node(node: str, other: Announcement) -> DrainConflict:

@@ -88,7 +88,7 @@ class Drain:
             return self._report
 
     def run(self) -> DrainReport:
-        """Drain. The report says what became of each pod. Raises PodferryError for failures before anything was touched."""
+        """Drain. The report says what became of each pod. Raises PodferryError for failures that leave nothing touched."""
         with contextlib.closing(self):
             cordon = self._cordon()
             self._tools.reporter.phase("cordon", self._options.node)
@@ -96,12 +96,13 @@ class Drain:
                 with api_errors("cordon"):
                     cordon.check()
                     cordon.take()
-            except DrainConflict as exc:
-                return self._refused(exc)
-            self._report.cordoned = True
-            try:
+                self._report.cordoned = True
                 self._act(cordon)
+            except DrainConflict as exc:
+                self._refused(exc)
             except PodferryError as exc:
+                if not cordon.held:
+                    raise
                 self._report.outcome, self._report.error, self._report.remedy = "failed", exc.message, exc.remedy
             finally:
                 self._let_go(cordon)
@@ -244,22 +245,29 @@ class Drain:
             self._options.target,
             Announcement(report.run, report.by, report.started_at, 0.0),
             known=[name for name, hosts in self._tools.inventory.items() if len(hosts) == 1],
-            wall=self._tools.wall,
-            sleep=self._tools.sleep,
+            tools=self._tools,
         )
 
     def _let_go(self, cordon: Cordon) -> None:
         """The announcement goes, the cordon as wished; when the API does not answer the report says what is left."""
+        if not cordon.held:
+            return
         report = self._report
         wish = self._options.uncordon
-        uncordon = wish == "always" or (wish == "on_failure" and report.outcome != "drained")
-        try:
-            report.uncordoned = cordon.release(uncordon=uncordon)
-            report.changed_node = cordon.before == report.uncordoned
-        except (KubeError, KubeUnavailable) as exc:
+        # A drain that did not come to begin leaves nothing behind, whatever was wished for its end.
+        uncordon = wish == "always" or (wish == "on_failure" and report.outcome != "drained") or not report.cordoned
+        trouble = cordon.trouble
+        if trouble is None:
+            try:
+                report.uncordoned = cordon.release(uncordon=uncordon)
+            except (KubeError, PodferryError) as exc:
+                trouble = exc
+        report.changed_node = cordon.before == report.uncordoned
+        if trouble is not None:
+            report.cordoned = True
             report.warnings.append(
-                f"the marks on node {self._options.node} could not be taken back ({exc}): "
-                f"kubectl annotate node {self._options.node} podferry.live/drain- ; kubectl uncordon {self._options.node}"
+                f"the marks on node {self._options.node} could not be taken back ({trouble}): "
+                f"{cordon.ways_out(uncordon=uncordon)}"
             )
 
     def _refused(self, exc: DrainConflict) -> DrainReport:

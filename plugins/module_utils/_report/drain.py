@@ -153,6 +153,7 @@ def summary(report: DrainReport) -> list[str]:
             f"node {report.node}: not drained, nothing was moved",
             f"  {report.error}",
             f"  remedy: {report.remedy}",
+            *(f"  note: {text}" for text in report.warnings),
         ]
     lines = [f"node {report.node}: {_title(report)}"]
     width = max((len(pod.title) for pod in report.pods), default=0)

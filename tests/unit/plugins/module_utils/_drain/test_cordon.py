@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from ansible_collections.podferry.live.plugins.module_utils._drain.cordon import
     announced,
     timestamp,
 )
+from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeUnavailable
 from ansible_collections.podferry.live.plugins.module_utils._migrate.errors import PodferryError
-from doubles.drain import Nodes
+from doubles.drain import Nodes, tools
 from doubles.world import World
 
 
@@ -31,6 +33,9 @@ class Time:
 
     def wall(self) -> float:
         return self.now
+
+    def clock(self) -> float:
+        return self.now - 1_600_000_000.0
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -46,7 +51,8 @@ def cordon(
     nodes: Nodes, time: Time, node: str = "node-a", run: str = "a", target: str = "", since: float = 0.0
 ) -> Cordon:
     mine = Announcement(run, f"{run}@there", timestamp(time.now + since), 0.0)
-    return Cordon(nodes, node, target, mine, known=list(nodes.nodes), wall=time.wall, sleep=time.sleep)
+    given = replace(tools(nodes.world, nodes), wall=time.wall, clock=time.clock, sleep=time.sleep)
+    return Cordon(nodes, node, target, mine, known=list(nodes.nodes), tools=given)
 
 
 def marks(nodes: Nodes, node: str = "node-a") -> dict[str, Any]:
@@ -205,7 +211,7 @@ def test_two_opposite_drains_that_look_before_either_has_announced(nodes: Nodes,
     mine = held[second]._mine
     nodes.patch_node(
         second,
-        annotations={DRAIN: Announcement(mine.run, mine.by, mine.since, time.now).text(), CORDONED_BY: "x"},
+        annotations={DRAIN: Announcement(mine.run, mine.by, mine.since, time.now).text(), CORDONED_BY: f"{mine.run} x"},
         unschedulable=True,
     )
     time.on_sleep = other_comes
@@ -225,6 +231,76 @@ def test_a_later_one_that_is_at_work_already_is_not_pushed_out(nodes: Nodes) -> 
         cordon(nodes, time).take()
     assert not cordoned(nodes)
     assert cordoned(nodes, "node-b")
+
+
+def failing(nodes: Nodes, method: str, error: Exception, *, times: int = 10**6, done: bool = False) -> None:
+    """Let the API fail; ``done``: it does what it was asked for, and its answer is lost."""
+    real, left = getattr(nodes, method), [times]
+
+    def fails(*args: Any, **more: Any) -> Any:
+        if not left[0]:
+            return real(*args, **more)
+        left[0] -= 1
+        if done:
+            real(*args, **more)
+        raise error
+
+    setattr(nodes, method, fails)
+
+
+@pytest.mark.parametrize("error", [KubeError(429, "TooManyRequests", "later"), KubeUnavailable("timed out")])
+def test_an_api_that_fails_after_the_cordon_leaves_the_node_as_it_was(nodes: Nodes, error: Exception) -> None:
+    failing(nodes, "list_nodes", error)
+    held = cordon(nodes, Time())
+    with pytest.raises(type(error)):
+        held.take()
+    assert (cordoned(nodes), marks(nodes), held.held) == (False, {}, False)
+
+
+def test_a_cordon_whose_answer_is_lost_is_taken_back(nodes: Nodes) -> None:
+    failing(nodes, "patch_node", KubeUnavailable("reset"), times=1, done=True)
+    held = cordon(nodes, Time())
+    with pytest.raises(KubeUnavailable):
+        held.take()
+    assert (cordoned(nodes), marks(nodes), held.held) == (False, {}, False)
+
+
+def test_a_drain_that_does_not_begin_leaves_an_earlier_ones_cordon(nodes: Nodes) -> None:
+    time = Time()
+    first = cordon(nodes, time)
+    first.take()
+    first.release(uncordon=False)
+    failing(nodes, "list_nodes", KubeUnavailable("timed out"))
+    with pytest.raises(KubeUnavailable):
+        cordon(nodes, time, run="b").take()
+    assert (cordoned(nodes), set(marks(nodes))) == (True, {CORDONED_BY})
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_release_is_tried_again(nodes: Nodes, done: bool) -> None:
+    held = cordon(nodes, Time())
+    held.take()
+    failing(nodes, "patch_node", KubeUnavailable("reset"), times=1, done=done)
+    assert held.release(uncordon=True)
+    assert (cordoned(nodes), marks(nodes)) == (False, {})
+
+
+def test_a_release_that_fails_holds_on_and_says_what_to_do(nodes: Nodes) -> None:
+    held = cordon(nodes, Time())
+    held.take()
+    failing(nodes, "patch_node", KubeUnavailable("reset"))
+    with pytest.raises(PodferryError, match="take back the marks on node node-a"):
+        held.release(uncordon=True)
+    assert held.held
+    assert held.ways_out(uncordon=True).endswith("kubectl uncordon node-a")
+    assert "uncordon" not in held.ways_out(uncordon=False)
+
+
+def test_a_node_that_somebody_else_cordoned_is_not_told_to_be_uncordoned(nodes: Nodes) -> None:
+    nodes.patch_node("node-a", annotations={}, unschedulable=True)
+    held = cordon(nodes, Time())
+    held.take()
+    assert held.ways_out(uncordon=True) == f"kubectl annotate node node-a {DRAIN}-"
 
 
 def test_a_node_that_is_not_there(nodes: Nodes) -> None:

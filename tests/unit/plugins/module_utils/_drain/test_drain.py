@@ -194,6 +194,46 @@ def test_the_api_goes_away_after_the_cordon(world: World) -> None:
     assert listed
 
 
+@pytest.mark.parametrize("cordoned_before", [False, True])
+@pytest.mark.parametrize("wish", ["on_failure", "never"])
+def test_marks_that_cannot_be_taken_back_are_told_as_they_are(world: World, cordoned_before: bool, wish: Any) -> None:
+    nodes = Nodes(world)
+    if cordoned_before:
+        nodes.patch_node("node-a", annotations={}, unschedulable=True)
+    patched = nodes.patch_node
+
+    def patch_node(name: str, **more: Any) -> Any:
+        if more["annotations"].get(DRAIN) is None:
+            raise KubeUnavailable("connection refused")
+        return patched(name, **more)
+
+    nodes.patch_node = patch_node  # type: ignore[method-assign,assignment]
+    world.behaviour.outcome = "aborted"
+    report = drain(world, nodes, uncordon=wish)
+    assert (report.cordoned, report.uncordoned, report.changed_node) == (True, False, not cordoned_before)
+    (warning,) = (w for w in report.warnings if "could not be taken back" in w)
+    assert ("kubectl uncordon" in warning) == (not cordoned_before and wish == "on_failure")
+
+
+def test_an_api_that_fails_right_after_the_cordon_leaves_the_node_as_it_was(world: World) -> None:
+    nodes = Nodes(world)
+
+    def list_nodes() -> Any:
+        raise KubeUnavailable("timed out")
+
+    nodes.list_nodes = list_nodes  # type: ignore[method-assign]
+    checked = module.Cordon.check
+    try:
+        module.Cordon.check = lambda _self: None  # type: ignore[method-assign]
+        with pytest.raises(PodferryError, match="timed out"):
+            drain(world, nodes, uncordon="never")
+    finally:
+        module.Cordon.check = checked  # type: ignore[method-assign]
+    assert nodes.patches, "it had been cordoned"
+    assert not nodes.nodes["node-a"]["spec"].get("unschedulable")
+    assert nodes.nodes["node-a"]["metadata"]["annotations"] == {}
+
+
 # -- what came just before the cordon ---------------------------------------------------------------------------------
 
 
