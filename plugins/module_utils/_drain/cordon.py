@@ -11,32 +11,31 @@ locked on its node.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from .._kube import predicates
 from .._kube.errors import KubeError, KubeUnavailable
-from .._migrate.errors import PodferryError
+from .._migrate.errors import Cancelled, PodferryError
 from .._migrate.patience import persist
 from .._migrate.ports import Tools
 from .._plan.nodes import untolerated
 from .options import NodesApi
+from .signs import DRAIN, RENEW_S, STALE_S, Announcement, Sign, Signs, announcement
 
 Obj = Mapping[str, Any]
+Rival = tuple[str, Announcement]
+"""A node and who drains it."""
 
-DRAIN = "podferry.live/drain"
-"""On a node while it is drained: who, since when."""
 CORDONED_BY = "podferry.live/cordoned-by"
 """On a node that a drain cordoned, for as long as it stays so."""
 
-STALE_S = 90.0
-RENEW_S = 20.0
 _TRIES = 8
 _YIELD_S = 15.0
 _LOOK_S = 1.0
+_AGAIN_S = 2.0
 _RELEASE_S = 60.0
 
 
@@ -46,49 +45,8 @@ class DrainConflict(PodferryError):
     kind = "drain_conflict"
 
 
-@dataclass(frozen=True)
-class Announcement:
-    """Who drains a node."""
-
-    run: str
-    by: str
-    since: str
-    renewed: float
-
-    def text(self) -> str:
-        return json.dumps({"run": self.run, "by": self.by, "since": self.since, "renewed": round(self.renewed, 1)})
-
-    @property
-    def sentence(self) -> str:
-        return f"by {self.by or 'somebody'} since {self.since} (drain {self.run})"
-
-    @property
-    def order(self) -> tuple[str, str]:
-        return (self.since, self.run)
-
-
-def announcement(node: Obj) -> Announcement | None:
-    """What a node tells of a drain, however old."""
-    text = predicates.annotations_of(node).get(DRAIN)
-    if not text:
-        return None
-    try:
-        told = json.loads(text)
-        return Announcement(
-            str(told["run"]), str(told.get("by") or ""), str(told.get("since") or ""), float(told["renewed"])
-        )
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def announced(node: Obj, now: float) -> Announcement | None:
-    """The drain that a node tells of; None without one, or when nobody has refreshed it for long."""
-    found = announcement(node)
-    return found if found is not None and now - found.renewed < STALE_S else None
-
-
-def rivals(nodes: Sequence[Obj], node: str, target: str, now: float, known: Collection[str]) -> dict[str, Announcement]:
-    """Drains of the nodes that the pods of ``node`` would have to go to, when there is no other left to go to.
+def rivals(nodes: Sequence[Obj], node: str, target: str, known: Collection[str]) -> list[Obj]:
+    """The nodes that the pods of ``node`` would have to go to, when none of them takes pods: their drains are in our way.
 
     ``known``: nodes that the inventory can reach. One with a taint does not count as a way out: few pods bear it.
     """
@@ -100,9 +58,8 @@ def rivals(nodes: Sequence[Obj], node: str, target: str, now: float, known: Coll
         and (target or (predicates.name_of(n) in known and not untolerated(n, [])))
     ]
     if any(predicates.schedulable(n) and predicates.node_ready(n) for n in others):
-        return {}
-    found = {predicates.name_of(n): announced(n, now) for n in others}
-    return {name: told for name, told in found.items() if told is not None}
+        return []
+    return [n for n in others if announcement(n) is not None]
 
 
 class Cordon:
@@ -124,12 +81,13 @@ class Cordon:
         self._mine = mine
         self._known = known
         self._tools = tools
-        self._wall = tools.wall
-        self._sleep = tools.sleep
-        self._renewed = 0.0
+        self._signs = Signs(tools.clock, tools.wall)
+        self._renew_at = 0.0
         self._lifting = False
         self.held = False
         """Marks of ours may be on the node: a request that sets them has been sent, and none has taken them back."""
+        self.displaced = ""
+        """Whose the node is now, when it is not ours any more."""
         self.trouble: Exception | None = None
         """Why what was begun could not be taken back."""
         self.before = False
@@ -138,15 +96,33 @@ class Cordon:
         """The node is cordoned by us, or by an earlier drain of ours that did not come to its end."""
 
     def check(self) -> None:
-        """Raise DrainConflict when somebody else was first. Touches nothing."""
+        """Raise DrainConflict when somebody else was first, Cancelled when nobody wants to wait. Touches nothing.
+
+        It takes up to ``STALE_S`` to see that a drain that has left its mark is dead.
+        """
+        waiting = False
+        while self._nobody_knows():
+            if not waiting:
+                self._tools.reporter.phase("wait", self._node, "for a sign of life of the drain that is announced")
+                waiting = True
+            self._pause()
+
+    def _nobody_knows(self) -> bool:
+        """Is there a drain in the way that may be dead? Raises DrainConflict for one that lives."""
         node = self._read()
         self.before = not predicates.schedulable(node)
-        other = announced(node, self._wall())
-        if other is not None:
+        other, sign = self._signs.of(node)
+        if other is not None and sign == "alive":
             raise _same_node(self._node, other)
         against = self._rivals()
-        if against:
-            raise _opposite(against)
+        if "alive" in against.values():
+            raise _opposite([one for one, lives in against.items() if lives == "alive"])
+        return sign == "unclear" or bool(against)
+
+    def _pause(self) -> None:
+        if self._tools.interrupt.is_set():
+            raise Cancelled("the drain was stopped before it had begun", "Nothing was moved.", "cordon")
+        self._tools.sleep(_LOOK_S)
 
     def take(self) -> None:
         """Cordon and announce. Raises PodferryError (DrainConflict among them), KubeError, KubeUnavailable.
@@ -170,8 +146,9 @@ class Cordon:
     def _announce(self) -> None:
         for attempt in range(_TRIES):
             node = self._read()
-            other = announced(node, self._wall())
-            if other is not None and other.run != self._mine.run:
+            other, sign = self._signs.of(node)
+            # One that was not there at the check has come since: it lives, however old it looks.
+            if other is not None and other.run != self._mine.run and sign != "dead":
                 raise _same_node(self._node, other)
             before = not predicates.schedulable(node)
             earlier = predicates.annotations_of(node).get(CORDONED_BY)
@@ -186,28 +163,42 @@ class Cordon:
                 if not exc.conflict or attempt == _TRIES - 1:
                     raise
                 continue  # the kubelet wrote its status in between
+            self._renew_at = self._tools.clock() + RENEW_S
             return
 
     def _settle_opposite(self) -> None:
         """Both have announced before either looked: the earlier one goes on when the later one has given way."""
-        deadline = self._wall() + _YIELD_S
+        deadline = self._tools.clock() + _YIELD_S
         while True:
             against = self._rivals()
             if not against:
                 return
-            first = min(told.order for told in against.values())
-            if first < self._mine.order or self._wall() >= deadline:
-                raise _opposite(against)
-            self._sleep(_LOOK_S)
+            first = min(told.order for _name, told in against)
+            if first < self._mine.order or self._tools.clock() >= deadline:
+                raise _opposite(list(against))
+            self._pause()
 
     def renew(self) -> None:
-        """Say that we are still there, every now and then. Its failure is no reason to stop."""
-        if not self.held or self._wall() - self._renewed < RENEW_S:
+        """Say that we are still there, every now and then. An API that fails is no reason to stop; ``displaced`` is one."""
+        now = self._tools.clock()
+        if not self.held or self.displaced or now < self._renew_at:
             return
-        try:
-            self._cluster.patch_node(self._node, annotations={DRAIN: self._now().text()})
-        except (KubeError, KubeUnavailable):
-            return
+        self._renew_at = now + _AGAIN_S
+        with contextlib.suppress(KubeError, KubeUnavailable):
+            node = self._cluster.get_node(self._node)
+            if node is None or not self._still_ours(node):
+                return
+            self._cluster.patch_node(self._node, annotations={DRAIN: self._now().text()}, seen=node)
+            self._renew_at = now + RENEW_S
+
+    def _still_ours(self, node: Obj) -> bool:
+        """Another drain has taken us for dead, or a person has removed the mark: what it says now is not ours to overwrite."""
+        told = announcement(node)
+        if told is not None and told.run == self._mine.run:
+            return True
+        whose = f"is being drained {told.sentence}" if told else "does not say any more that this drain empties it"
+        self.displaced = f"node {self._node} {whose}: this drain has lost it"
+        return False
 
     def release(self, *, uncordon: bool) -> bool:
         """Take the announcement back, and the cordon if it is ours and ``uncordon``. True when the node was uncordoned.
@@ -241,7 +232,9 @@ class Cordon:
             if node is None:
                 return False
             told = announcement(node)
-            if told is None or told.run != self._mine.run:  # gone already, or it is another drain's node now
+            # Gone already, or it is another drain's node now. A mark that a person removed leaves our cordon to be lifted.
+            whose = _cordoner(node) if told is None else told.run
+            if whose != self._mine.run:
                 return self._lifting and predicates.schedulable(node)
             marks: dict[str, str | None] = {DRAIN: None}
             lift = lifts(_cordoner(node))
@@ -259,8 +252,14 @@ class Cordon:
             return lift
         return False
 
-    def _rivals(self) -> dict[str, Announcement]:
-        return rivals(self._cluster.list_nodes(), self._node, self._target, self._wall(), self._known)
+    def _rivals(self) -> dict[Rival, Sign]:
+        """Drains in our way that are not known to be dead."""
+        against: dict[Rival, Sign] = {}
+        for node in rivals(self._cluster.list_nodes(), self._node, self._target, self._known):
+            told, sign = self._signs.of(node)
+            if told is not None and sign != "dead":
+                against[(predicates.name_of(node), told)] = sign
+        return against
 
     def _read(self) -> Obj:
         node = self._cluster.get_node(self._node)
@@ -271,8 +270,7 @@ class Cordon:
         return node
 
     def _now(self) -> Announcement:
-        self._renewed = self._wall()
-        return Announcement(self._mine.run, self._mine.by, self._mine.since, self._renewed)
+        return Announcement(self._mine.run, self._mine.by, self._mine.since, self._tools.wall())
 
 
 def timestamp(wall: float) -> str:
@@ -295,9 +293,10 @@ def _same_node(node: str, other: Announcement) -> DrainConflict:
     )
 
 
-def _opposite(against: Mapping[str, Announcement]) -> DrainConflict:
+def _opposite(against: Sequence[Rival]) -> DrainConflict:
     told = "; ".join(
-        f"node {name} is being drained itself, {other.sentence}" for name, other in sorted(against.items())
+        f"node {name} is being drained itself, {other.sentence}"
+        for name, other in sorted(against, key=lambda rival: rival[0])
     )
     return DrainConflict(
         f"the pods have nowhere to go: {told}",

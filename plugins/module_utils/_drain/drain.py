@@ -15,18 +15,19 @@ from dataclasses import replace
 from typing import Any
 
 from .._kube.errors import KubeError, KubeUnavailable
-from .._migrate.errors import PodferryError
+from .._migrate.errors import Cancelled, PodferryError
 from .._migrate.migration import Migration, api_errors
 from .._migrate.patience import persist
 from .._migrate.ports import Reporter, Tools
 from .._plan.triage import deadline_s
-from .._report.drain import DrainReport, PodRecord
-from .cordon import Announcement, Cordon, DrainConflict, timestamp
+from .._report.drain import DrainReport, Outcome, PodRecord
+from .cordon import Cordon, DrainConflict, timestamp
 from .evict import evict
 from .item import Item
 from .latecomers import replaced, starting, still_there, undecided
 from .options import DrainOptions, NodesApi
 from .sessions import SharedSessions
+from .signs import Announcement
 from .survey import Survey, request
 from .turns import Turns
 
@@ -71,6 +72,7 @@ class Drain:
         )
         self._begun = tools.clock()
         self._deadline: float | None = None
+        self._displaced = ""
         self._changed = threading.Condition()
         self._survey = Survey(options, self._tools, cluster)
 
@@ -103,7 +105,8 @@ class Drain:
             except PodferryError as exc:
                 if not cordon.held:
                     raise
-                self._report.outcome, self._report.error, self._report.remedy = "failed", exc.message, exc.remedy
+                self._report.outcome = self._unfinished() if isinstance(exc, Cancelled) else "failed"
+                self._report.error, self._report.remedy = exc.message, exc.remedy
             finally:
                 self._let_go(cordon)
             self._report.total_ms = round((self._tools.clock() - self._begun) * 1000, 1)
@@ -114,8 +117,10 @@ class Drain:
     def _act(self, cordon: Cordon) -> None:
         report = self._report
         self._tools.reporter.phase("survey", self._options.node)
+        if self._options.deadline_s:
+            self._deadline = self._begun + self._options.deadline_s
         with api_errors("survey"):
-            items = self._took_in(self._survey.look())
+            items = self._took_in(self._survey.look(lambda: self._look_up(cordon)))
         self._move([item for item in items if item.record.decision == "move"], cordon)
         late = self._latecomers(items, cordon)
         items = self._took_in(replaced(items, late))
@@ -129,9 +134,21 @@ class Drain:
                 item.record.error = self._why_stopped()
         self._took_in(replaced(items, still_there(items, self._on_node())))
         failed = any(record.failed for record in report.pods)
-        report.outcome = "drained" if not failed else "cancelled" if self._user.is_set() else "incomplete"
+        report.outcome = self._unfinished() if failed else "drained"
         if failed and self._late():
             report.warnings.append(f"the deadline of {report.deadline_s:.0f} s was reached: {self._why_stopped()}")
+        if failed and cordon.displaced:
+            report.error, report.remedy = cordon.displaced, "Look at the node, then run the play again."
+        elif cordon.displaced:
+            report.warnings.append(cordon.displaced)
+
+    def _unfinished(self) -> Outcome:
+        return "cancelled" if self._user.is_set() else "incomplete"
+
+    def _look_up(self, cordon: Cordon) -> None:
+        """Between two looks at pods. Raises Cancelled."""
+        if self._stopped(cordon):
+            raise Cancelled(f"{self._why_stopped()} every pod had been looked at", "Run the play again.", "survey")
 
     def _took_in(self, items: list[Item]) -> list[Item]:
         """The report holds these pods; the deadline grows with those that move, unless somebody gave one."""
@@ -150,10 +167,13 @@ class Drain:
         while any(map(starting, pods)) and self._tools.clock() < patience and not self._stopped(cordon):
             self._tools.sleep(_LOOK_S)
             pods = undecided(items, self._on_node())
-        if not pods or self._stopped(cordon):
+        if not pods:
             return []
-        with api_errors("survey"):
-            return self._survey.decide(pods)
+        try:
+            with api_errors("survey"):
+                return self._survey.decide(pods, lambda: self._look_up(cordon))
+        except Cancelled:
+            return []  # what is on the node still is told of at the end
 
     def _on_node(self) -> list[Mapping[str, Any]]:
         """The pods that are on the node now. Raises PodferryError."""
@@ -245,7 +265,7 @@ class Drain:
             self._options.target,
             Announcement(report.run, report.by, report.started_at, 0.0),
             known=[name for name, hosts in self._tools.inventory.items() if len(hosts) == 1],
-            tools=self._tools,
+            tools=replace(self._tools, interrupt=self._user),
         )
 
     def _let_go(self, cordon: Cordon) -> None:
@@ -284,7 +304,8 @@ class Drain:
         """Is it time to stop? What is before its commit point is cancelled by that."""
         if cordon is not None:
             cordon.renew()
-        if self._user.is_set() or self._late():
+            self._displaced = cordon.displaced
+        if self._displaced or self._user.is_set() or self._late():
             self._stop.set()
         return self._stop.is_set()
 
@@ -292,4 +313,6 @@ class Drain:
         return self._deadline is not None and self._tools.clock() >= self._deadline
 
     def _why_stopped(self) -> str:
-        return "the drain was stopped before" if self._user.is_set() else "the drain's deadline came before"
+        if self._user.is_set():
+            return "the drain was stopped before"
+        return f"{self._displaced} before" if self._displaced else "the drain's deadline came before"

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -27,11 +27,11 @@ from .._plan.plan import ImageState
 from .._plan.refusals import refuse
 from .._plan.triage import biggest_first, may_evict, stays
 from .._report.drain import PodRecord
-from .cordon import announced
 from .item import Item
 from .latecomers import NOT_YET, starting
 from .options import DrainOptions, NodesApi
 from .sessions import Remembered
+from .signs import announced
 
 Obj = Mapping[str, Any]
 _ASKING = 4
@@ -55,12 +55,15 @@ class Survey:
         self._without_engine: set[str] = set()
         self._lock = threading.Lock()
 
-    def look(self) -> list[Item]:
-        """Every pod of the node with its decision. Raises KubeError, KubeUnavailable, PodferryError."""
+    def look(self, between: Callable[[], None] = lambda: None) -> list[Item]:
+        """Every pod of the node with its decision. Raises KubeError, KubeUnavailable, PodferryError.
+
+        ``between`` is called every now and then, and ends it by raising.
+        """
         self._read_cluster()
         pods = self.listed()
         self._ask_facts()
-        items = [self._decide(pod) for pod in pods]
+        items = self._each(pods, between)
         return items + self._between_nodes(items)
 
     def listed(self) -> list[Obj]:
@@ -73,11 +76,18 @@ class Survey:
         )
         return sorted((p for p in pods if predicates.node_of(p) == options.node), key=biggest_first)
 
-    def decide(self, pods: Sequence[Obj]) -> list[Item]:
+    def decide(self, pods: Sequence[Obj], between: Callable[[], None]) -> list[Item]:
         """What came later, as in ``look``."""
         with self._lock:
             self._read_cluster()
-            return [self._decide(pod) for pod in pods]
+            return self._each(pods, between)
+
+    def _each(self, pods: Sequence[Obj], between: Callable[[], None]) -> list[Item]:
+        items = []
+        for pod in pods:
+            between()
+            items.append(self._decide(pod))
+        return items
 
     def place_again(self, item: Item) -> str:
         """Another look for a pod whose node did not take it; '' when none would."""

@@ -12,16 +12,20 @@ import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._drain.cordon import (
     CORDONED_BY,
-    DRAIN,
-    STALE_S,
-    Announcement,
     Cordon,
     DrainConflict,
-    announced,
     timestamp,
 )
+from ansible_collections.podferry.live.plugins.module_utils._drain.signs import (
+    DRAIN,
+    RENEW_S,
+    STALE_S,
+    Announcement,
+    announced,
+    announcement,
+)
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeUnavailable
-from ansible_collections.podferry.live.plugins.module_utils._migrate.errors import PodferryError
+from ansible_collections.podferry.live.plugins.module_utils._migrate.errors import Cancelled, PodferryError
 from doubles.drain import Nodes, tools
 from doubles.world import World
 
@@ -135,9 +139,93 @@ def test_a_drain_that_shows_no_sign_of_life_is_taken_over(nodes: Nodes) -> None:
     time.now += 2
     assert not announced(nodes.nodes["node-a"], time.now)
     second = cordon(nodes, time, run="b")
+    begun = time.now
+    second.check()
+    assert STALE_S <= time.now - begun < STALE_S + 5, "an age proves nothing: it is watched"
     second.take()
     assert second.ours
     assert second.release(uncordon=True)
+
+
+@pytest.mark.parametrize("behind", [-3600.0, 3600.0])
+@pytest.mark.parametrize("node", ["node-a", "node-b"])
+def test_a_drain_that_lives_by_another_clock_is_not_taken_for_dead(nodes: Nodes, node: str, behind: float) -> None:
+    """Its controller's clock is an hour off: only that it goes on to say something tells."""
+    time, other = Time(), Time()
+    other.now += behind
+    lives = cordon(nodes, other, node)
+    lives.take()
+
+    def passes() -> None:
+        other.now += 1
+        lives.renew()
+
+    time.on_sleep = passes
+    with pytest.raises(DrainConflict):
+        cordon(nodes, time, run="b").check()
+    assert announcement(nodes.nodes[node]).run == "a"  # type: ignore[union-attr]
+
+
+def test_a_dead_drain_whose_clock_was_ahead_is_forgotten_like_others(nodes: Nodes) -> None:
+    time, other = Time(), Time()
+    other.now += 3600
+    cordon(nodes, other).take()
+    later = cordon(nodes, time, run="b")
+    later.check()
+    later.take()
+    assert later.held
+
+
+def test_nobody_has_to_wait_for_a_sign_of_life(nodes: Nodes) -> None:
+    time = Time()
+    cordon(nodes, time).take()
+    time.now += 2 * STALE_S
+    nodes.world.interrupt.set()
+    with pytest.raises(Cancelled):
+        cordon(nodes, time, run="b").check()
+
+
+def test_a_drain_that_was_taken_for_dead_leaves_the_node_to_the_other(nodes: Nodes) -> None:
+    """Its controller slept: what the node says now is not ours to overwrite, nor to take away."""
+    time = Time()
+    first = cordon(nodes, time)
+    first.take()
+    time.now += STALE_S
+    second = cordon(nodes, time, run="b")
+    second.check()
+    second.take()
+    first.renew()
+    assert "node-a is being drained by b@there" in first.displaced
+    assert not first.release(uncordon=True)
+    assert announcement(nodes.nodes["node-a"]).run == "b"  # type: ignore[union-attr]
+    assert cordoned(nodes)
+
+
+def test_a_mark_that_a_person_removes_is_not_set_again_and_our_cordon_is_still_ours(nodes: Nodes) -> None:
+    time = Time()
+    held = cordon(nodes, time)
+    held.take()
+    nodes.patch_node("node-a", annotations={DRAIN: None})
+    time.now += RENEW_S
+    held.renew()
+    assert "does not say any more" in held.displaced
+    assert DRAIN not in marks(nodes)
+    assert held.release(uncordon=True)
+    assert (cordoned(nodes), marks(nodes)) == (False, {})
+
+
+def test_a_sign_of_life_that_meets_another_write_is_given_soon_after(nodes: Nodes) -> None:
+    time = Time()
+    held = cordon(nodes, time)
+    held.take()
+    before = marks(nodes)[DRAIN]
+    failing(nodes, "patch_node", KubeError(409, "Conflict", "modified"), times=1)
+    time.now += RENEW_S
+    held.renew()
+    assert marks(nodes)[DRAIN] == before
+    time.now += 3
+    held.renew()
+    assert marks(nodes)[DRAIN] != before
 
 
 def test_signs_of_life_are_few(nodes: Nodes) -> None:

@@ -13,11 +13,12 @@ import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import PodferryError
 from ansible_collections.podferry.live.plugins.module_utils._drain import drain as module
-from ansible_collections.podferry.live.plugins.module_utils._drain.cordon import CORDONED_BY, DRAIN
+from ansible_collections.podferry.live.plugins.module_utils._drain.cordon import CORDONED_BY
 from ansible_collections.podferry.live.plugins.module_utils._drain.drain import Drain
 from ansible_collections.podferry.live.plugins.module_utils._drain.item import Item
 from ansible_collections.podferry.live.plugins.module_utils._drain.latecomers import starting
 from ansible_collections.podferry.live.plugins.module_utils._drain.options import DrainOptions
+from ansible_collections.podferry.live.plugins.module_utils._drain.signs import DRAIN, announcement
 from ansible_collections.podferry.live.plugins.module_utils._kube import predicates
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeUnavailable
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import Options
@@ -232,6 +233,71 @@ def test_an_api_that_fails_right_after_the_cordon_leaves_the_node_as_it_was(worl
     assert nodes.patches, "it had been cordoned"
     assert not nodes.nodes["node-a"]["spec"].get("unschedulable")
     assert nodes.nodes["node-a"]["metadata"]["annotations"] == {}
+
+
+def inspecting(world: World, act: Callable[[int], None]) -> None:
+    """Act each time when a pod is inspected."""
+    node, seen = world.nodes["node-a"], [0]
+    answer = node.answer
+
+    def answers(op: str, args: Any) -> Any:
+        if op == "inspect":
+            seen[0] += 1
+            act(seen[0])
+        return answer(op, args)
+
+    node.answer = answers  # type: ignore[method-assign]
+
+
+def test_a_drain_shows_signs_of_life_while_it_looks_at_pods(world: World) -> None:
+    nodes = Nodes(world)
+    renewed: list[int] = []
+    inspecting(world, lambda _number: world.clock.sleep(30.0))
+    patched = nodes.patch_node
+
+    def patch_node(name: str, **more: Any) -> Any:
+        renewed.append(len([s for s in world.log if s.endswith(" inspect")]))
+        return patched(name, **more)
+
+    nodes.patch_node = patch_node  # type: ignore[method-assign,assignment]
+    drain(world, nodes)
+    assert 1 in renewed, "between the first pod and the second"
+
+
+@pytest.mark.parametrize("why", ["user", "deadline"])
+def test_a_drain_is_stopped_while_it_looks_at_pods(world: World, why: str) -> None:
+    nodes = Nodes(world)
+
+    def act(_number: int) -> None:
+        if why == "user":
+            world.interrupt.set()
+        else:
+            world.clock.sleep(100.0)
+
+    inspecting(world, act)
+    report = drain(world, nodes, deadline_s=90.0)
+    assert report.outcome == ("cancelled" if why == "user" else "incomplete")
+    assert "before every pod had been looked at" in report.error
+    assert world.log.count("node-a inspect") == 1
+    assert predicates.node_of(world.pods["counter"]) == "node-a"
+    assert report.uncordoned
+
+
+def test_a_drain_that_has_lost_its_node_begins_nothing_more(world: World) -> None:
+    nodes = Nodes(world)
+    told = '{"run": "x", "by": "she@there", "since": "2026-11-25T14:00:00", "renewed": 1700000000.0}'
+
+    def act(_number: int) -> None:
+        nodes.patch_node("node-a", annotations={DRAIN: told})
+        world.clock.sleep(30.0)
+
+    inspecting(world, act)
+    report = drain(world, nodes)
+    assert report.outcome == "incomplete"
+    assert predicates.node_of(world.pods["counter"]) == "node-a"
+    assert "she@there" in report.error
+    assert announcement(nodes.nodes["node-a"]).run == "x"  # type: ignore[union-attr]
+    assert not report.uncordoned
 
 
 # -- what came just before the cordon ---------------------------------------------------------------------------------
@@ -451,7 +517,7 @@ def many(
     nodes = Nodes(world)
     given = replace(tools(world, nodes), clock=time.monotonic, interrupt=interrupt or threading.Event())
     made = Drain(DrainOptions("node-a", **options), given, nodes, tick_s=0.01)
-    monkeypatch.setattr(made._survey, "look", lambda: items)
+    monkeypatch.setattr(made._survey, "look", lambda _between: items)
     monkeypatch.setattr(made._survey, "place_again", lambda item: item.record.target)
     return made.run()
 
