@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from .._kube import predicates
+from .._kube.cluster import FIELD_MANAGER
 from .._kube.errors import KubeError, KubeUnavailable
 from .._migrate.errors import Cancelled, PodferryError
 from .._migrate.patience import persist
@@ -151,8 +152,10 @@ class Cordon:
             if other is not None and other.run != self._mine.run and sign != "dead":
                 raise _same_node(self._node, other)
             before = not predicates.schedulable(node)
-            earlier = predicates.annotations_of(node).get(CORDONED_BY)
+            earlier = _cordoner(node)
             marks: dict[str, str | None] = {DRAIN: self._now().text()}
+            if not earlier and CORDONED_BY in predicates.annotations_of(node):
+                marks[CORDONED_BY] = None
             if not before:
                 marks[CORDONED_BY] = f"{self._mine.run} {self._mine.by} {self._mine.since}"
             self.before, self.ours = before, not before or bool(earlier)
@@ -205,7 +208,7 @@ class Cordon:
 
         Raises KubeError, PodferryError: then it is still ``held``.
         """
-        return self._release(lambda run: uncordon and bool(run))
+        return self._release(lambda _run: uncordon)
 
     def ways_out(self, *, uncordon: bool) -> str:
         """What a person does in the place of ``release``."""
@@ -218,7 +221,7 @@ class Cordon:
         return "; ".join(commands)
 
     def _release(self, lifts: Callable[[str], bool]) -> bool:
-        """``lifts``: is the cordon of this run ('' for somebody else's) to be lifted?"""
+        """``lifts``: is the cordon of this drain to be lifted?"""
         if not self.held:
             return False
         what = f"take back the marks on node {self._node}"
@@ -237,8 +240,9 @@ class Cordon:
             if whose != self._mine.run:
                 return self._lifting and predicates.schedulable(node)
             marks: dict[str, str | None] = {DRAIN: None}
-            lift = lifts(_cordoner(node))
-            if lift:
+            cordoner = _cordoner(node)
+            lift = bool(cordoner) and lifts(cordoner)
+            if lift or not cordoner:
                 marks[CORDONED_BY] = None
             self._lifting = lift
             try:
@@ -280,9 +284,21 @@ def timestamp(wall: float) -> str:
 
 def _cordoner(node: Obj) -> str:
     """The drain of ours that has cordoned the node; '' when somebody else has, or nobody."""
-    return (
-        "" if predicates.schedulable(node) else predicates.annotations_of(node).get(CORDONED_BY, "").partition(" ")[0]
-    )
+    if predicates.schedulable(node) or _owners(node) not in (None, {FIELD_MANAGER}):
+        return ""
+    return predicates.annotations_of(node).get(CORDONED_BY, "").partition(" ")[0]
+
+
+def _owners(node: Obj) -> set[str] | None:
+    """Who has cordoned the node, as the API keeps it: our annotation outlives 'kubectl uncordon'. None: it keeps nothing."""
+    managed = predicates.metadata(node).get("managedFields")
+    if not managed:
+        return None
+    return {
+        str(entry.get("manager"))
+        for entry in managed
+        if "f:unschedulable" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    }
 
 
 def _same_node(node: str, other: Announcement) -> DrainConflict:

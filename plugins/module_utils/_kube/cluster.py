@@ -25,6 +25,7 @@ class PodCondition(Protocol):
 
 _WATCH_SLICE_S = 20.0  # a watch is opened anew at least this often: a connection that died without a word costs no more
 _RETRY_S = 0.3
+FIELD_MANAGER = "podferry"
 
 
 class Cluster:
@@ -224,14 +225,23 @@ class Cluster:
         unschedulable: bool | None = None,
         seen: Mapping[str, Any] | None = None,
     ) -> JsonDict:
-        """Merge annotations (None removes a key) and cordon or uncordon. ``seen``: only if the node is still as seen (409)."""
+        """Merge annotations (None removes a key) and cordon or uncordon. ``seen``: only if the node is still as seen (409).
+
+        The API keeps ``FIELD_MANAGER`` as the one who has cordoned, until somebody else uncordons or cordons.
+        """
         metadata: JsonDict = {"annotations": dict(annotations)}
         if seen is not None:
             metadata["resourceVersion"] = predicates.metadata(seen).get("resourceVersion")
         body: JsonDict = {"metadata": metadata}
         if unschedulable is not None:
             body["spec"] = {"unschedulable": True if unschedulable else None}
-        return self._rest.request("PATCH", f"/api/v1/nodes/{quote(name)}", body=body, content_type=MERGE_PATCH)
+        return self._rest.request(
+            "PATCH",
+            f"/api/v1/nodes/{quote(name)}",
+            query={"fieldManager": FIELD_MANAGER},
+            body=body,
+            content_type=MERGE_PATCH,
+        )
 
     def get_runtime_class(self, name: str) -> JsonDict | None:
         return self._get_or_none(f"/apis/node.k8s.io/v1/runtimeclasses/{quote(name)}")

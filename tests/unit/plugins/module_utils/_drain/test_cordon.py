@@ -101,6 +101,49 @@ def test_somebody_elses_cordon_is_left(nodes: Nodes) -> None:
     assert marks(nodes) == {}
 
 
+def by_hand(nodes: Nodes, *wishes: bool) -> None:
+    """An administrator cordons (True) and uncordons the node."""
+    before, nodes.manager = nodes.manager, "kubectl"
+    for wish in wishes:
+        nodes.patch_node("node-a", annotations={}, unschedulable=wish)
+    nodes.manager = before
+
+
+def test_a_cordon_by_hand_after_ours_is_left_by_the_next_drain(nodes: Nodes) -> None:
+    time = Time()
+    first = cordon(nodes, time)
+    first.take()
+    first.release(uncordon=False)
+    by_hand(nodes, False, True)
+    assert CORDONED_BY in marks(nodes), "kubectl does not know of it"
+    second = cordon(nodes, time, run="b")
+    second.take()
+    assert CORDONED_BY not in marks(nodes)
+    assert not second.ours
+    assert not second.release(uncordon=True)
+    assert (cordoned(nodes), marks(nodes)) == (True, {})
+
+
+@pytest.mark.parametrize("wishes", [(False, True), (False,)])
+def test_what_is_done_by_hand_meanwhile_stays(nodes: Nodes, wishes: tuple[bool, ...]) -> None:
+    held = cordon(nodes, Time())
+    held.take()
+    by_hand(nodes, *wishes)
+    assert not held.release(uncordon=True)
+    assert (cordoned(nodes), marks(nodes)) == (wishes[-1], {})
+
+
+def test_an_api_that_keeps_no_managers(nodes: Nodes) -> None:
+    nodes.manager = ""
+    time = Time()
+    first = cordon(nodes, time)
+    first.take()
+    first.release(uncordon=False)
+    second = cordon(nodes, time, run="b")
+    second.take()
+    assert second.release(uncordon=True)
+
+
 def test_a_kubelet_that_writes_in_between(nodes: Nodes) -> None:
     read = nodes.get_node
     writes = 3

@@ -248,6 +248,7 @@ def test_cordon_and_marks_are_one_patch() -> None:
         {"metadata": {"annotations": {"a": None}}, "spec": {"unschedulable": None}},
         {"metadata": {"annotations": {"a": "1"}}},
     ]
+    assert {str(request[2]) for request in rest.requests} == {"{'fieldManager': 'podferry'}"}
 
 
 def test_an_eviction_is_of_exactly_this_pod() -> None:
