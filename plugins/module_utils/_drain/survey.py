@@ -211,6 +211,7 @@ class Survey:
             subject,
             sites,
             self._all_pods(),
+            all_nodes=self._nodes,
             own_digest=self._tools.own_digest,
             options=self._request(pod, options.target),
             reserved=reserved,

@@ -129,6 +129,18 @@ def test_a_second_drain_changes_nothing(world: World) -> None:
     assert len([s for s in world.log if "create" in s]) == before
 
 
+def test_a_pod_that_stays_in_its_zone_is_moved_and_not_evicted(world: World) -> None:
+    """It is apart from another by zone: within its own zone a move changes nothing."""
+    term = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "db"}}}
+    apart = {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}
+    world.pods["counter"]["spec"].update(apart)
+    world.pods["db"] = objects.pod("db", "node-b", {"metadata": {"labels": {"app": "db"}}})
+    nodes = Nodes(world)
+    for node in nodes.nodes.values():
+        node["metadata"]["labels"]["zone"] = "1"
+    assert fates(drain(world, nodes, rest="evict"))["counter"] == ("move", "finished", "node-b")
+
+
 def test_only_what_was_selected(world: World) -> None:
     assert set(fates(drain(world, selector="app=other"))) == set()
     assert "counter" in fates(drain(world, selector="app=counter"))
