@@ -30,6 +30,8 @@ class Nodes(FakeCluster):
         """Who patches, by whom the API keeps the cordon; '' for an API that keeps nothing."""
         self.budgets: dict[str, int] = {}
         """How often the eviction of a pod is refused."""
+        self.grace: set[str] = set()
+        """Pods that do not go while anybody looks."""
         self.evicted: list[str] = []
 
     def get_node(self, name: str) -> JsonDict | None:
@@ -83,6 +85,9 @@ class Nodes(FakeCluster):
             self.budgets[name] -= 1
             raise KubeError(429, "TooManyRequests", "it would violate the pod's disruption budget")
         self.evicted.append(name)
+        if name in self.grace:
+            self.world.pods[name]["metadata"]["deletionTimestamp"] = "now"
+            return True
         return self.world.pods.pop(name, None) is not None
 
 

@@ -37,6 +37,7 @@ class PodRecord:
     nodes: list[dict[str, Any]] = field(default_factory=list)
     size: int = 0
     attempts: int = 0
+    restored_at_home: bool = False
     run: str = ""
     downtime_ms: float | None = None
     until_ready_ms: float | None = None
@@ -73,6 +74,7 @@ class PodRecord:
             report.until_ready_ms,
             report.total_ms,
         )
+        self.restored_at_home |= report.restored_at_home  # that of an earlier attempt stays true
         self.bytes = report.bytes_sent
         self.refusals = list(report.refusals)
         self.error, self.remedy = "", ""

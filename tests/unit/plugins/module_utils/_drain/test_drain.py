@@ -20,7 +20,7 @@ from ansible_collections.podferry.live.plugins.module_utils._drain.latecomers im
 from ansible_collections.podferry.live.plugins.module_utils._drain.options import DrainOptions
 from ansible_collections.podferry.live.plugins.module_utils._drain.signs import DRAIN, announcement
 from ansible_collections.podferry.live.plugins.module_utils._kube import predicates
-from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeUnavailable
+from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeUnavailable
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import Options
 from ansible_collections.podferry.live.plugins.module_utils._plan.refusals import refuse
 from ansible_collections.podferry.live.plugins.module_utils._report.drain import DrainReport, PodRecord, summary, table
@@ -448,6 +448,51 @@ def test_a_budget_that_never_allows_it_ends_with_the_deadline(world: World) -> N
     assert report.outcome == "incomplete"
     record = next(p for p in report.pods if p.pod == "disk")
     assert (record.outcome, "disruption budget" in record.error) == ("not_evicted", True)
+
+
+def test_a_conflict_is_no_eviction(world: World) -> None:
+    """A budget that somebody else counted at the same moment: the pod is there, and is asked for again."""
+    nodes = Nodes(world)
+    evict_pod, answers = nodes.evict_pod, [KubeError(409, "Conflict", "the budget has been modified")]
+
+    def evict(*args: Any, **more: Any) -> bool:
+        if answers:
+            raise answers.pop()
+        return evict_pod(*args, **more)
+
+    nodes.evict_pod = evict  # type: ignore[method-assign]
+    report = drain(world, nodes, rest="evict")
+    assert (report.outcome, fates(report)["disk"][1]) == ("drained", "evicted")
+    assert nodes.evicted == ["disk"]
+
+
+def test_a_conflict_because_the_pod_is_another_one(world: World) -> None:
+    nodes = Nodes(world)
+
+    def evict(_namespace: str, name: str, *, uid: str) -> bool:
+        world.pods[name] = objects.pod(name, "node-b", {"metadata": {"uid": "another"}})
+        raise KubeError(409, "Conflict", "the uid in the precondition does not match")
+
+    nodes.evict_pod = evict  # type: ignore[method-assign]
+    assert fates(drain(world, nodes, rest="evict"))["disk"][1] == "evicted"
+    assert "disk" in world.pods
+
+
+def test_an_eviction_that_outlasts_the_drain_is_told_and_counts_as_changed(world: World) -> None:
+    nodes = Nodes(world)
+    nodes.grace.add("disk")
+    report = drain(world, nodes, rest="evict", deadline_s=60.0)
+    assert (report.outcome, fates(report)["disk"]) == ("incomplete", ("evict", "evicting", ""))
+    assert nodes.evicted == ["disk"], "asked once"
+
+
+def test_a_pod_that_was_restored_at_home_stays_so_in_the_record() -> None:
+    first = report_of("p", "node-b", "undone")
+    first.restored_at_home = True
+    record = PodRecord("default", "p", "move")
+    record.take(first)
+    record.take(report_of("p", "node-b", "undone"))
+    assert record.restored_at_home
 
 
 # -- many at once -----------------------------------------------------------------------------------------------------
