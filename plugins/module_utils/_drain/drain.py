@@ -74,6 +74,8 @@ class Drain:
         self._deadline: float | None = None
         self._displaced = ""
         self._changed = threading.Condition()
+        self._going: dict[int, str] = {}
+        """The node that each pod under way goes to."""
         self._survey = Survey(options, self._tools, cluster)
 
     def preview(self) -> DrainReport:
@@ -194,6 +196,7 @@ class Drain:
                     if self._may_start(item, list(running.values())):
                         waiting.remove(item)
                         running[id(item)] = item
+                        self._going[id(item)] = item.record.target
                         self._start(item, running)
                 if running:
                     self._changed.wait(self._tick_s)
@@ -204,8 +207,10 @@ class Drain:
             return False
         if item.owner_uid and any(other.owner_uid == item.owner_uid for other in running):
             return False
-        to = Counter(other.record.target for other in running)
-        return to[item.record.target] < self._options.per_node
+        return self._room(item.record.target)
+
+    def _room(self, target: str) -> bool:
+        return Counter(self._going.values())[target] < self._options.per_node
 
     def _start(self, item: Item, running: dict[int, Item]) -> None:
         def work() -> None:
@@ -218,6 +223,7 @@ class Drain:
             finally:
                 with self._changed:
                     running.pop(id(item), None)
+                    self._going.pop(id(item), None)
                     self._changed.notify_all()
 
         threading.Thread(target=work, name=f"podferry-{item.record.title}", daemon=True).start()
@@ -250,10 +256,18 @@ class Drain:
             self._place_again(item)
 
     def _place_again(self, item: Item) -> None:
+        """Another node if there is one, as soon as it may get one more."""
         try:
-            item.record.target = self._survey.place_again(item) or item.record.target
+            target = self._survey.place_again(item) or item.record.target
         except (KubeError, KubeUnavailable):
             return  # the next try says it
+        with self._changed:
+            self._going.pop(id(item), None)  # two that want each other's place must not wait for ever
+            self._changed.notify_all()
+            while not self._room(target) and not self._stop.is_set():
+                self._changed.wait(self._tick_s)
+            self._going[id(item)] = target
+        item.record.target = target
 
     # -- beginning and end ----------------------------------------------------------------------------------------
 

@@ -95,7 +95,6 @@ class Survey:
             return item.record.target
         with self._lock:
             self._read_cluster()
-            self._planned.pop(predicates.uid_of(item.pod), None)
             placement = self._place(item.pod, self._inspect(item.pod))
             if placement.target:
                 self._plan_for(item, item.pod, placement.target)
@@ -204,8 +203,11 @@ class Survey:
                 )
             )
         reserved: dict[str, int] = {}
-        for _pod, name, size in self._planned.values():
-            reserved[name] = reserved.get(name, 0) + size
+        for uid, (_pod, name, size) in self._planned.items():
+            if uid != predicates.uid_of(
+                pod
+            ):  # its own is no obstacle to itself, and stays where no other place is found
+                reserved[name] = reserved.get(name, 0) + size
         subject = Subject(pod, options.node, self._facts.get(options.node), inspection, self._images(pod, sites))
         return place(
             subject,

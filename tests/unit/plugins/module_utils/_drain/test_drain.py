@@ -19,6 +19,7 @@ from ansible_collections.podferry.live.plugins.module_utils._drain.item import I
 from ansible_collections.podferry.live.plugins.module_utils._drain.latecomers import starting
 from ansible_collections.podferry.live.plugins.module_utils._drain.options import DrainOptions
 from ansible_collections.podferry.live.plugins.module_utils._drain.signs import DRAIN, announcement
+from ansible_collections.podferry.live.plugins.module_utils._drain.survey import Survey
 from ansible_collections.podferry.live.plugins.module_utils._kube import predicates
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeUnavailable
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import Options
@@ -567,6 +568,7 @@ def many(
     moves: Moves,
     items: list[Item],
     interrupt: threading.Event | None = None,
+    again: Callable[[Item], str] = lambda item: item.record.target,
     **options: Any,
 ) -> DrainReport:
     world = World()
@@ -575,7 +577,7 @@ def many(
     given = replace(tools(world, nodes), clock=time.monotonic, interrupt=interrupt or threading.Event())
     made = Drain(DrainOptions("node-a", **options), given, nodes, tick_s=0.01)
     monkeypatch.setattr(made._survey, "look", lambda _between: items)
-    monkeypatch.setattr(made._survey, "place_again", lambda item: item.record.target)
+    monkeypatch.setattr(made._survey, "place_again", again)
     return made.run()
 
 
@@ -630,6 +632,49 @@ def test_what_is_tried_again(
     assert report.outcome == ("drained" if end == "finished" else "incomplete")
     if end == "finished":
         assert report.pods[0].error == ""
+
+
+def test_one_target_gets_no_more_than_it_may_when_a_pod_is_placed_again(
+    monkeypatch: pytest.MonkeyPatch, moves: Moves
+) -> None:
+    moves.outcomes["p0"] = ["refused:target_capacity", "finished"]
+    moves.during = lambda pod: time.sleep(0.1 if pod == "p1" else 0.005)
+    items = [item("p0", "node-b"), item("p1", "node-c")]
+    report = many(monkeypatch, moves, items, again=lambda _item: "node-c", parallel=2, per_node=1)
+    assert report.counts == {"finished": 2}
+    assert moves.most_to == {"node-b": 1, "node-c": 1}
+    assert report.pods[0].target == "node-c"
+
+
+def test_two_that_are_placed_again_in_each_others_place_do_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch, moves: Moves
+) -> None:
+    other = {"node-b": "node-c", "node-c": "node-b"}
+    both = threading.Barrier(2)
+    for pod in ("p0", "p1"):
+        moves.outcomes[pod] = ["refused:target_capacity", "finished"]
+    items = [item("p0", "node-b"), item("p1", "node-c")]
+
+    def again(one: Item) -> str:
+        both.wait(5)
+        return other[one.record.target]
+
+    report = many(monkeypatch, moves, items, again=again, parallel=2, per_node=1, deadline_s=10.0)
+    assert report.counts == {"finished": 2}
+    assert set(moves.most_to.values()) == {1}
+
+
+def test_a_pod_that_finds_no_other_place_keeps_what_was_reserved_for_it(world: World) -> None:
+    nodes = Nodes(world)
+    given = tools(world, nodes)
+    survey = Survey(DrainOptions("node-a"), given, nodes)
+    (counter,) = (i for i in survey.look() if i.record.pod == "counter")
+    before = dict(survey._planned)
+    nodes.patch_node("node-b", annotations={}, unschedulable=True)
+    assert survey.place_again(counter) == ""
+    assert survey._planned == before
+    nodes.patch_node("node-b", annotations={}, unschedulable=False)
+    assert survey.place_again(counter) == "node-b", "its own reservation is no obstacle"
 
 
 def test_one_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch, moves: Moves) -> None:
