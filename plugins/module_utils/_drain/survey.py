@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +35,7 @@ from .signs import announced
 
 Obj = Mapping[str, Any]
 _ASKING = 4
+_LOOK_S = 1.0
 _NAMED = 3
 
 
@@ -62,7 +63,7 @@ class Survey:
         """
         self._read_cluster()
         pods = self.listed()
-        self._ask_facts()
+        self._ask_facts(between)
         items = self._each(pods, between)
         return items + self._between_nodes(items)
 
@@ -242,7 +243,7 @@ class Survey:
 
     # -- the nodes ------------------------------------------------------------------------------------------------
 
-    def _ask_facts(self) -> None:
+    def _ask_facts(self, between: Callable[[], None]) -> None:
         """Facts of the node and of every node that could be a target, several at the same time."""
         names = []
         for node in self._nodes:
@@ -254,7 +255,16 @@ class Survey:
                 self._peers.get(name)
                 names.append(name)
         with ThreadPoolExecutor(max_workers=_ASKING) as pool:
-            list(pool.map(self._facts_of, names))
+            asked = {pool.submit(self._facts_of, name) for name in names}
+            try:
+                while asked:
+                    done, asked = wait(asked, timeout=_LOOK_S)
+                    for one in done:
+                        one.result()
+                    between()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # those that are being asked are waited for
+                raise
 
     def _facts_of(self, name: str) -> None:
         try:

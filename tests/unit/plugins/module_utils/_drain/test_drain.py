@@ -13,7 +13,8 @@ import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import PodferryError
 from ansible_collections.podferry.live.plugins.module_utils._drain import drain as module
-from ansible_collections.podferry.live.plugins.module_utils._drain.cordon import CORDONED_BY
+from ansible_collections.podferry.live.plugins.module_utils._drain import survey as survey_module
+from ansible_collections.podferry.live.plugins.module_utils._drain.cordon import CORDONED_BY, Cordon
 from ansible_collections.podferry.live.plugins.module_utils._drain.drain import Drain
 from ansible_collections.podferry.live.plugins.module_utils._drain.item import Item
 from ansible_collections.podferry.live.plugins.module_utils._drain.latecomers import starting
@@ -221,7 +222,7 @@ def test_marks_that_cannot_be_taken_back_are_told_as_they_are(world: World, cord
             raise KubeUnavailable("connection refused")
         return patched(name, **more)
 
-    nodes.patch_node = patch_node  # type: ignore[method-assign,assignment]
+    nodes.patch_node = patch_node  # type: ignore[method-assign]
     world.behaviour.outcome = "aborted"
     report = drain(world, nodes, uncordon=wish)
     assert (report.cordoned, report.uncordoned, report.changed_node) == (True, False, not cordoned_before)
@@ -229,20 +230,18 @@ def test_marks_that_cannot_be_taken_back_are_told_as_they_are(world: World, cord
     assert ("kubectl uncordon" in warning) == (not cordoned_before and wish == "on_failure")
 
 
-def test_an_api_that_fails_right_after_the_cordon_leaves_the_node_as_it_was(world: World) -> None:
+def test_an_api_that_fails_right_after_the_cordon_leaves_the_node_as_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nodes = Nodes(world)
 
     def list_nodes() -> Any:
         raise KubeUnavailable("timed out")
 
     nodes.list_nodes = list_nodes  # type: ignore[method-assign]
-    checked = module.Cordon.check
-    try:
-        module.Cordon.check = lambda _self: None  # type: ignore[method-assign]
-        with pytest.raises(PodferryError, match="timed out"):
-            drain(world, nodes, uncordon="never")
-    finally:
-        module.Cordon.check = checked  # type: ignore[method-assign]
+    monkeypatch.setattr(Cordon, "check", lambda _self: None)
+    with pytest.raises(PodferryError, match="timed out"):
+        drain(world, nodes, uncordon="never")
     assert nodes.patches, "it had been cordoned"
     assert not nodes.nodes["node-a"]["spec"].get("unschedulable")
     assert nodes.nodes["node-a"]["metadata"]["annotations"] == {}
@@ -272,9 +271,24 @@ def test_a_drain_shows_signs_of_life_while_it_looks_at_pods(world: World) -> Non
         renewed.append(len([s for s in world.log if s.endswith(" inspect")]))
         return patched(name, **more)
 
-    nodes.patch_node = patch_node  # type: ignore[method-assign,assignment]
+    nodes.patch_node = patch_node  # type: ignore[method-assign]
     drain(world, nodes)
     assert 1 in renewed, "between the first pod and the second"
+
+
+def test_a_drain_shows_signs_of_life_while_nodes_do_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes, given = Nodes(world), tools(world, Nodes(world))
+    monkeypatch.setattr(survey_module, "_LOOK_S", 0.001)
+    survey, enough, looks = Survey(DrainOptions("node-a"), given, nodes), threading.Event(), [0]
+    monkeypatch.setattr(survey, "_facts_of", lambda _name: enough.wait(10))
+
+    def between() -> None:
+        looks[0] += 1
+        if looks[0] == 3:
+            enough.set()
+
+    survey.look(between)
+    assert looks[0] >= 3
 
 
 @pytest.mark.parametrize("why", ["user", "deadline"])
@@ -470,11 +484,11 @@ def test_a_conflict_is_no_eviction(world: World) -> None:
 def test_a_conflict_because_the_pod_is_another_one(world: World) -> None:
     nodes = Nodes(world)
 
-    def evict(_namespace: str, name: str, *, uid: str) -> bool:
+    def evict(_namespace: str, name: str, **_more: Any) -> bool:
         world.pods[name] = objects.pod(name, "node-b", {"metadata": {"uid": "another"}})
         raise KubeError(409, "Conflict", "the uid in the precondition does not match")
 
-    nodes.evict_pod = evict  # type: ignore[method-assign]
+    nodes.evict_pod = evict  # type: ignore[method-assign,assignment]
     assert fates(drain(world, nodes, rest="evict"))["disk"][1] == "evicted"
     assert "disk" in world.pods
 
