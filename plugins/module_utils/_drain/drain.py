@@ -109,6 +109,7 @@ class Drain:
                     raise
                 self._report.outcome = self._unfinished() if isinstance(exc, Cancelled) else "failed"
                 self._report.error, self._report.remedy = exc.message, exc.remedy
+                self._not_started("the drain failed before")
             finally:
                 self._let_go(cordon)
             self._report.total_ms = round((self._tools.clock() - self._begun) * 1000, 1)
@@ -130,10 +131,7 @@ class Drain:
         evictions = [item for item in items if item.record.decision == "evict"]
         if evictions and not self._stopped():
             evict(evictions, self._tools, self._cluster, lambda: self._stopped(cordon))
-        for item in items:
-            if item.record.decision != "leave" and item.record.outcome == "planned":
-                item.record.outcome = "not_started"
-                item.record.error = self._why_stopped()
+        self._not_started(self._why_stopped())
         self._took_in(replaced(items, still_there(items, self._on_node())))
         failed = any(record.failed for record in report.pods)
         report.outcome = self._unfinished() if failed else "drained"
@@ -143,6 +141,11 @@ class Drain:
             report.error, report.remedy = cordon.displaced, "Look at the node, then run the play again."
         elif cordon.displaced:
             report.warnings.append(cordon.displaced)
+
+    def _not_started(self, why: str) -> None:
+        for record in self._report.pods:
+            if record.decision != "leave" and record.outcome == "planned":
+                record.outcome, record.error = "not_started", why
 
     def _unfinished(self) -> Outcome:
         return "cancelled" if self._user.is_set() else "incomplete"
@@ -288,8 +291,10 @@ class Drain:
             return
         report = self._report
         wish = self._options.uncordon
-        # A drain that did not come to begin leaves nothing behind, whatever was wished for its end.
-        uncordon = wish == "always" or (wish == "on_failure" and report.outcome != "drained") or not report.cordoned
+        if report.cordoned:
+            uncordon = wish == "always" or (wish == "on_failure" and report.outcome != "drained")
+        else:  # it did not come to begin: the node is to be as it was, whatever was wished for the end
+            uncordon = not cordon.before
         trouble = cordon.trouble
         if trouble is None:
             try:

@@ -338,14 +338,14 @@ def coming(name: str, reason: str = "ContainerCreating", **change: Any) -> dict[
     )
 
 
-def after(nodes: Nodes, lists: int, act: Callable[[], None]) -> None:
-    """Act when the pods of the node are listed for that time."""
+def after(nodes: Nodes, lists: int, act: Callable[[], None], *, and_on: bool = False) -> None:
+    """Act when the pods of the node are listed for that time, ``and_on``: and each time after."""
     listed, seen = nodes.list_pods, [0]
 
     def list_pods(*args: Any, **more: Any) -> Any:
         if more.get("field_selector") == "spec.nodeName=node-a":
             seen[0] += 1
-            if seen[0] == lists:
+            if seen[0] == lists or (and_on and seen[0] > lists):
                 act()
         return listed(*args, **more)
 
@@ -386,6 +386,38 @@ def test_a_pod_that_the_survey_has_not_seen_is_decided_about(world: World) -> No
     report = drain(world, nodes)
     assert (report.outcome, fates(report)["new"]) == ("drained", ("leave", "left", ""))
     assert "host_path" in [r["code"] for p in report.pods if p.pod == "new" for r in p.refusals]
+
+
+def test_an_api_that_goes_away_before_the_evictions_has_not_changed_what_was_to_be_evicted(world: World) -> None:
+    nodes = Nodes(world)
+
+    def gone() -> None:
+        raise KubeUnavailable("connection refused")
+
+    after(nodes, 2, gone, and_on=True)
+    report = drain(world, nodes, rest="evict")
+    assert (report.outcome, fates(report)["counter"][1]) == ("failed", "finished")
+    assert fates(report)["disk"] == ("evict", "not_started", "")
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_drain_that_cannot_take_its_cordon_back_says_what_was_there_before(world: World, earlier: bool) -> None:
+    nodes = Nodes(world)
+    if earlier:
+        nodes.patch_node("node-a", annotations={CORDONED_BY: "x me@here then"}, unschedulable=True)
+    patched = nodes.patch_node
+
+    def patch_node(name: str, **more: Any) -> Any:
+        if more["annotations"].get(DRAIN) is None:
+            raise KubeUnavailable("connection refused")
+        patched(name, **more)
+        raise KubeUnavailable("connection reset")
+
+    nodes.patch_node = patch_node  # type: ignore[method-assign]
+    report = drain(world, nodes, uncordon="always")
+    assert (report.outcome, report.cordoned, report.changed_node) == ("failed", True, not earlier)
+    (warning,) = report.warnings
+    assert ("kubectl uncordon" in warning) == (not earlier)
 
 
 def test_a_pod_that_is_there_at_the_end_unasked_is_told(world: World) -> None:
