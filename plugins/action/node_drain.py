@@ -133,8 +133,10 @@ def changed(report: DrainReport) -> bool:
     """Was (or would be) anything changed: a pod, or the node."""
 
     def touched(pod: PodRecord) -> bool:
-        return pod.outcome in ("finished", "in_doubt", "evicted") or (
-            pod.outcome == "planned" and pod.decision != "leave"
+        return (
+            pod.outcome in ("finished", "in_doubt", "evicted", "evicting")
+            or pod.restored_at_home
+            or (pod.outcome == "planned" and pod.decision != "leave")
         )
 
     return report.changed_node or any(touched(pod) for pod in report.pods)

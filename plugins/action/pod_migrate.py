@@ -103,7 +103,11 @@ def outcome(
     """The task's result, the same form for every outcome."""
     result["report"] = report.to_dict()
     result["plan"] = plan.to_dict() if plan is not None else None
-    result["changed"] = report.outcome in ("finished", "in_doubt") or (check and plan is not None and plan.changed)
+    result["changed"] = (
+        report.outcome in ("finished", "in_doubt")
+        or report.restored_at_home
+        or (check and plan is not None and plan.changed)
+    )
     if plan is not None and (check or report.outcome == "finished"):
         result["diff"] = diff(plan)
     if report.outcome in _GOOD:

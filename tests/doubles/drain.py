@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.podferry.live.plugins.module_utils._kube import predicates
+from ansible_collections.podferry.live.plugins.module_utils._kube.cluster import FIELD_MANAGER
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError
 from ansible_collections.podferry.live.plugins.module_utils._migrate.ports import Tools
 from doubles import objects
@@ -25,8 +26,12 @@ class Nodes(FakeCluster):
             name: objects.node(name, {"metadata": {"resourceVersion": "1", "annotations": {}}}) for name in world.nodes
         }
         self.patches: list[tuple[str, JsonDict, bool | None]] = []
+        self.manager = FIELD_MANAGER
+        """Who patches, by whom the API keeps the cordon; '' for an API that keeps nothing."""
         self.budgets: dict[str, int] = {}
         """How often the eviction of a pod is refused."""
+        self.grace: set[str] = set()
+        """Pods that do not go while anybody looks."""
         self.evicted: list[str] = []
 
     def get_node(self, name: str) -> JsonDict | None:
@@ -56,6 +61,11 @@ class Nodes(FakeCluster):
         self.patches.append((name, dict(annotations), unschedulable))
         changed = {**meta["annotations"], **annotations}
         spec = dict(node["spec"])
+        managed = meta.get("managedFields", [])
+        if unschedulable is not None and unschedulable != bool(spec.get("unschedulable")):
+            entry = {"manager": self.manager, "operation": "Update", "fieldsV1": {"f:spec": {"f:unschedulable": {}}}}
+            others = [m for m in managed if "f:spec" not in m["fieldsV1"]]
+            managed = [*others, entry] if self.manager and unschedulable else others
         if unschedulable is not None:
             spec["unschedulable"] = unschedulable
         self.nodes[name] = {
@@ -63,6 +73,7 @@ class Nodes(FakeCluster):
             "spec": spec,
             "metadata": {
                 **meta,
+                "managedFields": managed,
                 "resourceVersion": str(int(meta["resourceVersion"]) + 1),
                 "annotations": {k: v for k, v in changed.items() if v is not None},
             },
@@ -74,6 +85,9 @@ class Nodes(FakeCluster):
             self.budgets[name] -= 1
             raise KubeError(429, "TooManyRequests", "it would violate the pod's disruption budget")
         self.evicted.append(name)
+        if name in self.grace:
+            self.world.pods[name]["metadata"]["deletionTimestamp"] = "now"
+            return True
         return self.world.pods.pop(name, None) is not None
 
 

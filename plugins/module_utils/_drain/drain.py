@@ -10,20 +10,25 @@ import contextlib
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from .._kube.errors import KubeError, KubeUnavailable
-from .._migrate.errors import PodferryError
+from .._migrate.errors import Cancelled, PodferryError
 from .._migrate.migration import Migration, api_errors
+from .._migrate.patience import persist
 from .._migrate.ports import Reporter, Tools
 from .._plan.triage import deadline_s
-from .._report.drain import DrainReport, PodRecord
-from .cordon import Announcement, Cordon, DrainConflict, timestamp
+from .._report.drain import DrainReport, Outcome, PodRecord
+from .cordon import Cordon, DrainConflict, timestamp
 from .evict import evict
+from .item import Item
+from .latecomers import replaced, starting, still_there, undecided
 from .options import DrainOptions, NodesApi
 from .sessions import SharedSessions
-from .survey import Item, Survey, request
+from .signs import Announcement
+from .survey import Survey, request
 from .turns import Turns
 
 _PASSING = frozenset(
@@ -34,6 +39,10 @@ _REFUSED_TRIES = 8
 _UNDONE_TRIES = 2
 _PAUSE_S = 3.0
 _TICK_S = 0.2
+_STARTING_S = 60.0
+"""How long pods that are starting are waited for, when all that could move has moved."""
+_LOOK_S = 2.0
+_API_S = 30.0
 
 
 class Drain:
@@ -63,7 +72,10 @@ class Drain:
         )
         self._begun = tools.clock()
         self._deadline: float | None = None
+        self._displaced = ""
         self._changed = threading.Condition()
+        self._going: dict[int, str] = {}
+        """The node that each pod under way goes to."""
         self._survey = Survey(options, self._tools, cluster)
 
     def preview(self) -> DrainReport:
@@ -80,7 +92,7 @@ class Drain:
             return self._report
 
     def run(self) -> DrainReport:
-        """Drain. The report says what became of each pod. Raises PodferryError for failures before anything was touched."""
+        """Drain. The report says what became of each pod. Raises PodferryError for failures that leave nothing touched."""
         with contextlib.closing(self):
             cordon = self._cordon()
             self._tools.reporter.phase("cordon", self._options.node)
@@ -88,13 +100,16 @@ class Drain:
                 with api_errors("cordon"):
                     cordon.check()
                     cordon.take()
-            except DrainConflict as exc:
-                return self._refused(exc)
-            self._report.cordoned = True
-            try:
+                self._report.cordoned = True
                 self._act(cordon)
+            except DrainConflict as exc:
+                self._refused(exc)
             except PodferryError as exc:
-                self._report.outcome, self._report.error, self._report.remedy = "failed", exc.message, exc.remedy
+                if not cordon.held:
+                    raise
+                self._report.outcome = self._unfinished() if isinstance(exc, Cancelled) else "failed"
+                self._report.error, self._report.remedy = exc.message, exc.remedy
+                self._not_started("the drain failed before")
             finally:
                 self._let_go(cordon)
             self._report.total_ms = round((self._tools.clock() - self._begun) * 1000, 1)
@@ -103,26 +118,72 @@ class Drain:
     # -- steps ----------------------------------------------------------------------------------------------------
 
     def _act(self, cordon: Cordon) -> None:
-        report, options = self._report, self._options
-        self._tools.reporter.phase("survey", options.node)
+        report = self._report
+        self._tools.reporter.phase("survey", self._options.node)
+        if self._options.deadline_s:
+            self._deadline = self._begun + self._options.deadline_s
         with api_errors("survey"):
-            items = self._survey.look()
-        report.pods = [item.record for item in items]
-        moves = [item for item in items if item.record.decision == "move"]
-        report.deadline_s = options.deadline_s or deadline_s([i.size for i in moves], options.freezes)
-        self._deadline = self._begun + report.deadline_s
-        self._move(moves, cordon)
+            items = self._took_in(self._survey.look(lambda: self._look_up(cordon)))
+        self._move([item for item in items if item.record.decision == "move"], cordon)
+        late = self._latecomers(items, cordon)
+        items = self._took_in(replaced(items, late))
+        self._move([item for item in late if item.record.decision == "move"], cordon)
         evictions = [item for item in items if item.record.decision == "evict"]
         if evictions and not self._stopped():
             evict(evictions, self._tools, self._cluster, lambda: self._stopped(cordon))
-        for item in (*moves, *evictions):
-            if item.record.outcome == "planned":
-                item.record.outcome = "not_started"
-                item.record.error = self._why_stopped()
+        self._not_started(self._why_stopped())
+        self._took_in(replaced(items, still_there(items, self._on_node())))
         failed = any(record.failed for record in report.pods)
-        report.outcome = "drained" if not failed else "cancelled" if self._user.is_set() else "incomplete"
+        report.outcome = self._unfinished() if failed else "drained"
         if failed and self._late():
             report.warnings.append(f"the deadline of {report.deadline_s:.0f} s was reached: {self._why_stopped()}")
+        if failed and cordon.displaced:
+            report.error, report.remedy = cordon.displaced, "Look at the node, then run the play again."
+        elif cordon.displaced:
+            report.warnings.append(cordon.displaced)
+
+    def _not_started(self, why: str) -> None:
+        for record in self._report.pods:
+            if record.decision != "leave" and record.outcome == "planned":
+                record.outcome, record.error = "not_started", why
+
+    def _unfinished(self) -> Outcome:
+        return "cancelled" if self._user.is_set() else "incomplete"
+
+    def _look_up(self, cordon: Cordon) -> None:
+        """Between two looks at pods. Raises Cancelled."""
+        if self._stopped(cordon):
+            raise Cancelled(f"{self._why_stopped()} every pod had been looked at", "Run the play again.", "survey")
+
+    def _took_in(self, items: list[Item]) -> list[Item]:
+        """The report holds these pods; the deadline grows with those that move, unless somebody gave one."""
+        moves = [item.size for item in items if item.record.decision == "move"]
+        self._report.pods = [item.record for item in items]
+        self._report.deadline_s = self._options.deadline_s or deadline_s(moves, self._options.freezes)
+        self._deadline = self._begun + self._report.deadline_s
+        return items
+
+    def _latecomers(self, items: Sequence[Item], cordon: Cordon) -> list[Item]:
+        """Decide about what was still starting, or was bound to the node just before the cordon."""
+        patience = self._tools.clock() + _STARTING_S
+        pods = undecided(items, self._on_node())
+        if any(map(starting, pods)):
+            self._tools.reporter.phase("wait", self._options.node, "for pods that are starting")
+        while any(map(starting, pods)) and self._tools.clock() < patience and not self._stopped(cordon):
+            self._tools.sleep(_LOOK_S)
+            pods = undecided(items, self._on_node())
+        if not pods:
+            return []
+        try:
+            with api_errors("survey"):
+                return self._survey.decide(pods, lambda: self._look_up(cordon))
+        except Cancelled:
+            return []  # what is on the node still is told of at the end
+
+    def _on_node(self) -> list[Mapping[str, Any]]:
+        """The pods that are on the node now. Raises PodferryError."""
+        with api_errors("survey"):
+            return persist(self._tools, "list the pods of the node", self._survey.listed, patience_s=_API_S)
 
     def _move(self, moves: Sequence[Item], cordon: Cordon) -> None:
         """Start what may be started, until all has ended. After a stop nothing is started; what runs comes to its own end."""
@@ -138,6 +199,7 @@ class Drain:
                     if self._may_start(item, list(running.values())):
                         waiting.remove(item)
                         running[id(item)] = item
+                        self._going[id(item)] = item.record.target
                         self._start(item, running)
                 if running:
                     self._changed.wait(self._tick_s)
@@ -148,8 +210,10 @@ class Drain:
             return False
         if item.owner_uid and any(other.owner_uid == item.owner_uid for other in running):
             return False
-        to = Counter(other.record.target for other in running)
-        return to[item.record.target] < self._options.per_node
+        return self._room(item.record.target)
+
+    def _room(self, target: str) -> bool:
+        return Counter(self._going.values())[target] < self._options.per_node
 
     def _start(self, item: Item, running: dict[int, Item]) -> None:
         def work() -> None:
@@ -162,6 +226,7 @@ class Drain:
             finally:
                 with self._changed:
                     running.pop(id(item), None)
+                    self._going.pop(id(item), None)
                     self._changed.notify_all()
 
         threading.Thread(target=work, name=f"podferry-{item.record.title}", daemon=True).start()
@@ -194,10 +259,18 @@ class Drain:
             self._place_again(item)
 
     def _place_again(self, item: Item) -> None:
+        """Another node if there is one, as soon as it may get one more."""
         try:
-            item.record.target = self._survey.place_again(item) or item.record.target
+            target = self._survey.place_again(item) or item.record.target
         except (KubeError, KubeUnavailable):
             return  # the next try says it
+        with self._changed:
+            self._going.pop(id(item), None)  # two that want each other's place must not wait for ever
+            self._changed.notify_all()
+            while not self._room(target) and not self._stop.is_set():
+                self._changed.wait(self._tick_s)
+            self._going[id(item)] = target
+        item.record.target = target
 
     # -- beginning and end ----------------------------------------------------------------------------------------
 
@@ -209,22 +282,31 @@ class Drain:
             self._options.target,
             Announcement(report.run, report.by, report.started_at, 0.0),
             known=[name for name, hosts in self._tools.inventory.items() if len(hosts) == 1],
-            wall=self._tools.wall,
-            sleep=self._tools.sleep,
+            tools=replace(self._tools, interrupt=self._user),
         )
 
     def _let_go(self, cordon: Cordon) -> None:
         """The announcement goes, the cordon as wished; when the API does not answer the report says what is left."""
+        if not cordon.held:
+            return
         report = self._report
         wish = self._options.uncordon
-        uncordon = wish == "always" or (wish == "on_failure" and report.outcome != "drained")
-        try:
-            report.uncordoned = cordon.release(uncordon=uncordon)
-            report.changed_node = cordon.before == report.uncordoned
-        except (KubeError, KubeUnavailable) as exc:
+        if report.cordoned:
+            uncordon = wish == "always" or (wish == "on_failure" and report.outcome != "drained")
+        else:  # it did not come to begin: the node is to be as it was, whatever was wished for the end
+            uncordon = not cordon.before
+        trouble = cordon.trouble
+        if trouble is None:
+            try:
+                report.uncordoned = cordon.release(uncordon=uncordon)
+            except (KubeError, PodferryError) as exc:
+                trouble = exc
+        report.changed_node = cordon.before == report.uncordoned
+        if trouble is not None:
+            report.cordoned = True
             report.warnings.append(
-                f"the marks on node {self._options.node} could not be taken back ({exc}): "
-                f"kubectl annotate node {self._options.node} podferry.live/drain- ; kubectl uncordon {self._options.node}"
+                f"the marks on node {self._options.node} could not be taken back ({trouble}): "
+                f"{cordon.ways_out(uncordon=uncordon)}"
             )
 
     def _refused(self, exc: DrainConflict) -> DrainReport:
@@ -241,7 +323,8 @@ class Drain:
         """Is it time to stop? What is before its commit point is cancelled by that."""
         if cordon is not None:
             cordon.renew()
-        if self._user.is_set() or self._late():
+            self._displaced = cordon.displaced
+        if self._displaced or self._user.is_set() or self._late():
             self._stop.set()
         return self._stop.is_set()
 
@@ -249,4 +332,6 @@ class Drain:
         return self._deadline is not None and self._tools.clock() >= self._deadline
 
     def _why_stopped(self) -> str:
-        return "the drain was stopped before" if self._user.is_set() else "the drain's deadline came before"
+        if self._user.is_set():
+            return "the drain was stopped before"
+        return f"{self._displaced} before" if self._displaced else "the drain's deadline came before"

@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 from .._kube import predicates
 from .._kube.errors import KubeError, KubeUnavailable
 from .._migrate.ports import Tools
+from .._report.drain import PodRecord
+from .item import Item
 from .options import NodesApi
-from .survey import Item
 
 _PAUSE_S = 2.0
 
 
 def evict(items: Sequence[Item], tools: Tools, cluster: NodesApi, stopped: Callable[[], bool]) -> None:
-    """Each item gets its outcome: ``evicted``, or ``not_evicted`` with what kept it."""
+    """Each item gets its outcome: ``evicted``, ``evicting`` when it is to go and has not gone yet, or ``not_evicted``."""
     asked: set[int] = set()
     open_items = list(items)
     while open_items:
@@ -30,29 +31,49 @@ def evict(items: Sequence[Item], tools: Tools, cluster: NodesApi, stopped: Calla
             break
         tools.sleep(_PAUSE_S)
     for item in open_items:
-        item.record.outcome = "not_evicted"
-        item.record.error = item.record.error or "it was not gone when the drain ended"
+        _open(item.record, accepted=id(item) in asked)
+
+
+def _open(record: PodRecord, *, accepted: bool) -> None:
+    if accepted:
+        record.outcome = "evicting"
+        record.error = "its eviction was accepted, and it was not gone when the drain ended"
+        record.remedy = "It goes when its grace period ends; give the drain a longer deadline to wait for that."
+    else:
+        record.outcome = "not_evicted"
+        record.error = record.error or "its eviction was not accepted before the drain ended"
 
 
 def _step(item: Item, cluster: NodesApi, asked: set[int]) -> bool:
-    """One try; True when the pod is gone."""
+    """One try; True when the pod is gone. A refusal alone does not say that it is: the pod is looked at."""
     record = item.record
     uid = predicates.uid_of(item.pod or {})
+    if id(item) not in asked and _ask(record, cluster, uid):
+        asked.add(id(item))
     try:
-        if id(item) not in asked:
-            if not cluster.evict_pod(record.namespace, record.pod, uid=uid):
-                return _gone(item)
-            asked.add(id(item))
-            record.error = ""
         there = cluster.get_pod(record.namespace, record.pod)
     except KubeError as exc:
-        record.error = f"the API does not allow its eviction: {exc.message}"
+        record.error = record.error or f"the API does not show the pod: {exc.message}"
         return False
     except KubeUnavailable as exc:
-        record.error = f"the API does not answer: {exc}"
+        record.error = record.error or f"the API does not answer: {exc}"
         return False
     if there is None or predicates.uid_of(there) != uid:
         return _gone(item)
+    if predicates.terminating(there):  # by us, an answer being lost, or by somebody else: it goes
+        asked.add(id(item))
+    return False
+
+
+def _ask(record: PodRecord, cluster: NodesApi, uid: str) -> bool:
+    """Ask for the eviction; True when it is accepted. Else the record has what kept it."""
+    try:
+        record.error = ""
+        return cluster.evict_pod(record.namespace, record.pod, uid=uid)
+    except KubeError as exc:
+        record.error = f"the API does not allow its eviction: {exc.message}"
+    except KubeUnavailable as exc:
+        record.error = f"the API does not answer: {exc}"
     return False
 
 

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import Any
 
 from .._kube import predicates
@@ -24,28 +24,19 @@ from .._plan.facts import NodeFacts, PodInspection
 from .._plan.options import Options
 from .._plan.placement import Placement, Site, Subject, as_planned, place
 from .._plan.plan import ImageState
-from .._plan.refusals import Refusal, refuse
+from .._plan.refusals import refuse
 from .._plan.triage import biggest_first, may_evict, stays
 from .._report.drain import PodRecord
-from .cordon import announced
+from .item import Item
+from .latecomers import NOT_YET, starting
 from .options import DrainOptions, NodesApi
 from .sessions import Remembered
+from .signs import announced
 
 Obj = Mapping[str, Any]
 _ASKING = 4
+_LOOK_S = 1.0
 _NAMED = 3
-
-
-@dataclass
-class Item:
-    """One pod and what is to become of it."""
-
-    record: PodRecord
-    pod: Obj | None = None
-    """None for a pod that is between two nodes: an earlier run has to be gone on with."""
-    owner_uid: str = ""
-    size: int = 0
-    refusals: tuple[Refusal, ...] = field(default=(), repr=False)
 
 
 class Survey:
@@ -65,19 +56,39 @@ class Survey:
         self._without_engine: set[str] = set()
         self._lock = threading.Lock()
 
-    def look(self) -> list[Item]:
-        """Every pod of the node with its decision. Raises KubeError, KubeUnavailable, PodferryError."""
-        options = self._options
+    def look(self, between: Callable[[], None] = lambda: None) -> list[Item]:
+        """Every pod of the node with its decision. Raises KubeError, KubeUnavailable, PodferryError.
+
+        ``between`` is called every now and then, and ends it by raising.
+        """
         self._read_cluster()
+        pods = self.listed()
+        self._ask_facts(between)
+        items = self._each(pods, between)
+        return items + self._between_nodes(items)
+
+    def listed(self) -> list[Obj]:
+        """The pods asked for that are on the node now, big ones first. Raises KubeError, KubeUnavailable."""
+        options = self._options
         pods = self._cluster.list_pods(
             options.namespace or None,
             field_selector=f"spec.nodeName={options.node}",
             label_selector=options.selector,
         )
-        pods = sorted((p for p in pods if predicates.node_of(p) == options.node), key=biggest_first)
-        self._ask_facts()
-        items = [self._decide(pod) for pod in pods]
-        return items + self._between_nodes(items)
+        return sorted((p for p in pods if predicates.node_of(p) == options.node), key=biggest_first)
+
+    def decide(self, pods: Sequence[Obj], between: Callable[[], None]) -> list[Item]:
+        """What came later, as in ``look``."""
+        with self._lock:
+            self._read_cluster()
+            return self._each(pods, between)
+
+    def _each(self, pods: Sequence[Obj], between: Callable[[], None]) -> list[Item]:
+        items = []
+        for pod in pods:
+            between()
+            items.append(self._decide(pod))
+        return items
 
     def place_again(self, item: Item) -> str:
         """Another look for a pod whose node did not take it; '' when none would."""
@@ -85,7 +96,6 @@ class Survey:
             return item.record.target
         with self._lock:
             self._read_cluster()
-            self._planned.pop(predicates.uid_of(item.pod), None)
             placement = self._place(item.pod, self._inspect(item.pod))
             if placement.target:
                 self._plan_for(item, item.pod, placement.target)
@@ -141,6 +151,9 @@ class Survey:
             record.outcome, record.remedy = "no_target", item.refusals[0].remedy
         record.refusals = [r.to_dict() for r in item.refusals]
         self._rest(item)
+        item.starting = record.outcome == "left" and starting(pod) and {r.code for r in item.refusals} <= NOT_YET
+        if item.starting:
+            record.reason = "It is still starting: a drain waits for it a while, and decides then."
         return item
 
     def _rest(self, item: Item) -> None:
@@ -191,13 +204,17 @@ class Survey:
                 )
             )
         reserved: dict[str, int] = {}
-        for _pod, name, size in self._planned.values():
-            reserved[name] = reserved.get(name, 0) + size
+        for uid, (_pod, name, size) in self._planned.items():
+            if uid != predicates.uid_of(
+                pod
+            ):  # its own is no obstacle to itself, and stays where no other place is found
+                reserved[name] = reserved.get(name, 0) + size
         subject = Subject(pod, options.node, self._facts.get(options.node), inspection, self._images(pod, sites))
         return place(
             subject,
             sites,
             self._all_pods(),
+            all_nodes=self._nodes,
             own_digest=self._tools.own_digest,
             options=self._request(pod, options.target),
             reserved=reserved,
@@ -226,7 +243,7 @@ class Survey:
 
     # -- the nodes ------------------------------------------------------------------------------------------------
 
-    def _ask_facts(self) -> None:
+    def _ask_facts(self, between: Callable[[], None]) -> None:
         """Facts of the node and of every node that could be a target, several at the same time."""
         names = []
         for node in self._nodes:
@@ -238,7 +255,16 @@ class Survey:
                 self._peers.get(name)
                 names.append(name)
         with ThreadPoolExecutor(max_workers=_ASKING) as pool:
-            list(pool.map(self._facts_of, names))
+            asked = {pool.submit(self._facts_of, name) for name in names}
+            try:
+                while asked:
+                    done, asked = wait(asked, timeout=_LOOK_S)
+                    for one in done:
+                        one.result()
+                    between()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # those that are being asked are waited for
+                raise
 
     def _facts_of(self, name: str) -> None:
         try:

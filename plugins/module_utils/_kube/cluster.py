@@ -25,6 +25,7 @@ class PodCondition(Protocol):
 
 _WATCH_SLICE_S = 20.0  # a watch is opened anew at least this often: a connection that died without a word costs no more
 _RETRY_S = 0.3
+FIELD_MANAGER = "podferry"
 
 
 class Cluster:
@@ -69,7 +70,10 @@ class Cluster:
         return True
 
     def evict_pod(self, namespace: str, name: str, *, uid: str) -> bool:
-        """Ask for the pod's eviction, which its disruption budgets may refuse (KubeError 429). False when it is gone."""
+        """Ask for the pod's eviction, which its disruption budgets may refuse (KubeError 429). False when it is gone.
+
+        A conflict (KubeError 409) may be about the uid, or about a budget that somebody else counted at the same time.
+        """
         body = {
             "apiVersion": "policy/v1",
             "kind": "Eviction",
@@ -79,7 +83,7 @@ class Cluster:
         try:
             self._rest.request("POST", f"{_pod(namespace, name)}/eviction", body=body)
         except KubeError as exc:
-            if exc.not_found or exc.conflict:
+            if exc.not_found:
                 return False
             raise
         return True
@@ -227,14 +231,23 @@ class Cluster:
         unschedulable: bool | None = None,
         seen: Mapping[str, Any] | None = None,
     ) -> JsonDict:
-        """Merge annotations (None removes a key) and cordon or uncordon. ``seen``: only if the node is still as seen (409)."""
+        """Merge annotations (None removes a key) and cordon or uncordon. ``seen``: only if the node is still as seen (409).
+
+        The API keeps ``FIELD_MANAGER`` as the one who has cordoned, until somebody else uncordons or cordons.
+        """
         metadata: JsonDict = {"annotations": dict(annotations)}
         if seen is not None:
             metadata["resourceVersion"] = predicates.metadata(seen).get("resourceVersion")
         body: JsonDict = {"metadata": metadata}
         if unschedulable is not None:
             body["spec"] = {"unschedulable": True if unschedulable else None}
-        return self._rest.request("PATCH", f"/api/v1/nodes/{quote(name)}", body=body, content_type=MERGE_PATCH)
+        return self._rest.request(
+            "PATCH",
+            f"/api/v1/nodes/{quote(name)}",
+            query={"fieldManager": FIELD_MANAGER},
+            body=body,
+            content_type=MERGE_PATCH,
+        )
 
     def get_runtime_class(self, name: str) -> JsonDict | None:
         return self._get_or_none(f"/apis/node.k8s.io/v1/runtimeclasses/{quote(name)}")

@@ -289,6 +289,7 @@ def restore_at_home(run: Run, *, armed: bool, restored: bool = False) -> str:
     ``restored``: it runs already, and its marks may be gone, so that it would not be known for ours any more.
     """
     plan, tools = run.plan, run.tools
+    run.report.restored_at_home = True
     run.forget_target()
     if not armed:
         run.source.call(

@@ -96,18 +96,20 @@ def place(
     sites: Sequence[Site],
     pods: Sequence[Obj],
     *,
+    all_nodes: Sequence[Obj],
     own_digest: str,
     options: Options,
     reserved: Mapping[str, int] | None = None,
 ) -> Placement:
     """Choose. The same input gives the same answer, whatever the order of ``sites``.
 
+    ``all_nodes``: of the cluster, the pod's own and those that are no sites among them: pods are spread over all of them.
     ``pods``: all of the cluster, with those that are planned for a node already on it. ``reserved``: memory by node
     that pods planned for it will use and that its facts do not know of yet.
     """
-    by_name = {site.name: site.node for site in sites}
     verdicts = [
-        _judge(subject, site, by_name, pods, own_digest, options, (reserved or {}).get(site.name, 0)) for site in sites
+        _judge(subject, site, all_nodes, pods, own_digest, options, (reserved or {}).get(site.name, 0))
+        for site in sites
     ]
     verdicts.sort(key=lambda v: (not v.fits, -v.score, v.node))
     best = next((v.node for v in verdicts if v.fits), "")
@@ -122,7 +124,7 @@ def as_planned(pod: Obj, node: str) -> Obj:
 def _judge(
     subject: Subject,
     site: Site,
-    by_name: Mapping[str, Obj],
+    all_nodes: Sequence[Obj],
     pods: Sequence[Obj],
     own_digest: str,
     options: Options,
@@ -133,8 +135,9 @@ def _judge(
     there = [p for p in pods if predicates.node_of(p) == name and predicates.uid_of(p) != predicates.uid_of(pod)]
     found = _of_node(subject, site, own_digest)
     found += nodes.check_capacity(pod, site.node, there)
-    neighbours = topology.Neighbours(pods, everywhere=True, nodes=list(by_name.values()))
-    found += topology.check_topology(pod, by_name.get(subject.source_name), site.node, neighbours, there)
+    source = next((n for n in all_nodes if predicates.name_of(n) == subject.source_name), None)
+    neighbours = topology.Neighbours(pods, everywhere=True, nodes=all_nodes)
+    found += topology.check_topology(pod, source, site.node, neighbours, there)
     if site.facts and subject.source and subject.inspection:
         facts = replace(site.facts, mem_available=site.facts.mem_available - reserved)
         found += compatibility.check_confinement(subject.inspection, subject.source, facts, name)

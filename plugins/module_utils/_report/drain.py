@@ -37,6 +37,7 @@ class PodRecord:
     nodes: list[dict[str, Any]] = field(default_factory=list)
     size: int = 0
     attempts: int = 0
+    restored_at_home: bool = False
     run: str = ""
     downtime_ms: float | None = None
     until_ready_ms: float | None = None
@@ -57,7 +58,12 @@ class PodRecord:
             return self.outcome not in (*_MOVED, "planned")
         if self.decision == "evict":
             return self.outcome not in ("evicted", "planned")
-        return self.outcome == "no_target"  # nothing is wrong with the pod itself
+        return self.outcome in ("no_target", "undecided")  # nothing is wrong with the pod itself
+
+    @property
+    def remains(self) -> bool:
+        """Is it left although its node was to be rid of it? What ends or stays anyhow has no refusals."""
+        return self.outcome == "left" and bool(self.refusals)
 
     def take(self, report: Report) -> None:
         """Take over what a migration says of itself; a later attempt replaces an earlier one."""
@@ -68,6 +74,7 @@ class PodRecord:
             report.until_ready_ms,
             report.total_ms,
         )
+        self.restored_at_home |= report.restored_at_home  # that of an earlier attempt stays true
         self.bytes = report.bytes_sent
         self.refusals = list(report.refusals)
         self.error, self.remedy = "", ""
@@ -148,8 +155,9 @@ def summary(report: DrainReport) -> list[str]:
             f"node {report.node}: not drained, nothing was moved",
             f"  {report.error}",
             f"  remedy: {report.remedy}",
+            *(f"  note: {text}" for text in report.warnings),
         ]
-    lines = [f"node {report.node}: {_TITLES[report.outcome]}"]
+    lines = [f"node {report.node}: {_title(report)}"]
     width = max((len(pod.title) for pod in report.pods), default=0)
     for pod in report.pods:
         lines.append(f"  {pod.title:<{width}}  {_fate(pod)}".rstrip())
@@ -177,6 +185,14 @@ _TITLES: Mapping[str, str] = {
     "failed": "drain failed",
     "refused": "not drained",
 }
+
+
+def _title(report: DrainReport) -> str:
+    """A node is not called empty while pods run on it."""
+    left = sum(1 for pod in report.pods if pod.remains)
+    if report.outcome != "drained" or not left:
+        return _TITLES[report.outcome]
+    return f"drained but for {f'{left} pods' if left > 1 else 'one pod'} that stayed, see below"
 
 
 def _state(report: DrainReport) -> str:

@@ -60,6 +60,7 @@ class Report:
     target: Place = field(default_factory=Place)
     started_at: str = ""
     resumed_run: bool = False
+    restored_at_home: bool = False
     total_ms: float | None = None
     downtime_ms: float | None = None
     until_ready_ms: float | None = None

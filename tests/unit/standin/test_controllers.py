@@ -269,6 +269,26 @@ def test_a_cordon_is_a_taint_and_ends(manager: Manager) -> None:
     assert registry.get(NODES, "", "nodea")["spec"] == {"taints": [own]}
 
 
+def test_who_has_cordoned_is_kept_until_somebody_else_does(manager: Manager) -> None:
+    registry, merge = manager.registry, "application/merge-patch+json"
+
+    def owners() -> list[str]:
+        return [m["manager"] for m in registry.get(NODES, "", "nodea")["metadata"].get("managedFields", [])]
+
+    def wish(unschedulable: bool | None, who: str) -> None:
+        registry.patch(NODES, "", "nodea", {"spec": {"unschedulable": unschedulable}}, merge, manager=who)
+        manager.settle()
+
+    wish(True, "podferry")
+    registry.patch(NODES, "", "nodea", {"metadata": {"labels": {"zone": "9"}}}, merge, manager="kubectl")
+    wish(True, "kubectl")
+    assert owners() == ["podferry"], "nothing has changed"
+    wish(None, "kubectl")
+    assert owners() == []
+    wish(True, "kubectl")
+    assert owners() == ["kubectl"]
+
+
 def test_a_pod_with_init_containers_and_a_sidecar_becomes_ready(manager: Manager) -> None:
     registry = manager.registry
     init = [{"name": "a", "image": "i:1"}, {"name": "s", "image": "i:1", "restartPolicy": "Always"}]

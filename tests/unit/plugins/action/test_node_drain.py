@@ -79,6 +79,8 @@ UNDONE = PodRecord("d", "bad", "move", "undone", error="the dump failed", remedy
         (result("drained", LEFT, changed_node=True), True, False),
         (result("incomplete", MOVED, UNDONE), True, True),
         (result("incomplete", UNDONE), False, True),
+        (result("incomplete", PodRecord("d", "slow", "evict", "evicting")), True, True),
+        (result("incomplete", PodRecord("d", "p", "move", "undone", restored_at_home=True)), True, True),
         (result("cancelled", UNDONE), False, True),
         (result("refused", error="busy", remedy="Wait."), False, True),
         (result("failed", error="no API", remedy="Look."), False, True),

@@ -61,6 +61,12 @@ def test_outcomes(outcome: Any, changed: bool, failed: bool) -> None:
     assert made["msg"].startswith("default/counter: ")
 
 
+@pytest.mark.parametrize("outcome", ["undone", "cancelled"])
+def test_a_pod_that_was_made_again_at_home_has_changed(outcome: Any) -> None:
+    made = result(Report("r", "default", "counter", outcome=outcome, restored_at_home=True), Plan("move"))
+    assert (made["changed"], made["failed"]) == (True, True)
+
+
 def test_a_refusal_says_all_reasons_and_remedies() -> None:
     refusals = (refuse("memory", "Too little here."), refuse("liveness", "Too slow."))
     report = Report("r", "default", "counter", outcome="refused", refusals=[r.to_dict() for r in refusals])

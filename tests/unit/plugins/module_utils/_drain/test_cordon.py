@@ -5,22 +5,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._drain.cordon import (
     CORDONED_BY,
-    DRAIN,
-    STALE_S,
-    Announcement,
     Cordon,
     DrainConflict,
-    announced,
     timestamp,
 )
-from ansible_collections.podferry.live.plugins.module_utils._migrate.errors import PodferryError
-from doubles.drain import Nodes
+from ansible_collections.podferry.live.plugins.module_utils._drain.signs import (
+    DRAIN,
+    RENEW_S,
+    STALE_S,
+    Announcement,
+    announced,
+    announcement,
+)
+from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeUnavailable
+from ansible_collections.podferry.live.plugins.module_utils._migrate.errors import Cancelled, PodferryError
+from doubles.drain import Nodes, tools
 from doubles.world import World
 
 
@@ -31,6 +37,9 @@ class Time:
 
     def wall(self) -> float:
         return self.now
+
+    def clock(self) -> float:
+        return self.now - 1_600_000_000.0
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -46,7 +55,8 @@ def cordon(
     nodes: Nodes, time: Time, node: str = "node-a", run: str = "a", target: str = "", since: float = 0.0
 ) -> Cordon:
     mine = Announcement(run, f"{run}@there", timestamp(time.now + since), 0.0)
-    return Cordon(nodes, node, target, mine, known=list(nodes.nodes), wall=time.wall, sleep=time.sleep)
+    given = replace(tools(nodes.world, nodes), wall=time.wall, clock=time.clock, sleep=time.sleep)
+    return Cordon(nodes, node, target, mine, known=list(nodes.nodes), tools=given)
 
 
 def marks(nodes: Nodes, node: str = "node-a") -> dict[str, Any]:
@@ -91,6 +101,49 @@ def test_somebody_elses_cordon_is_left(nodes: Nodes) -> None:
     assert marks(nodes) == {}
 
 
+def by_hand(nodes: Nodes, *wishes: bool) -> None:
+    """An administrator cordons (True) and uncordons the node."""
+    before, nodes.manager = nodes.manager, "kubectl"
+    for wish in wishes:
+        nodes.patch_node("node-a", annotations={}, unschedulable=wish)
+    nodes.manager = before
+
+
+def test_a_cordon_by_hand_after_ours_is_left_by_the_next_drain(nodes: Nodes) -> None:
+    time = Time()
+    first = cordon(nodes, time)
+    first.take()
+    first.release(uncordon=False)
+    by_hand(nodes, False, True)
+    assert CORDONED_BY in marks(nodes), "kubectl does not know of it"
+    second = cordon(nodes, time, run="b")
+    second.take()
+    assert CORDONED_BY not in marks(nodes)
+    assert not second.ours
+    assert not second.release(uncordon=True)
+    assert (cordoned(nodes), marks(nodes)) == (True, {})
+
+
+@pytest.mark.parametrize("wishes", [(False, True), (False,)])
+def test_what_is_done_by_hand_meanwhile_stays(nodes: Nodes, wishes: tuple[bool, ...]) -> None:
+    held = cordon(nodes, Time())
+    held.take()
+    by_hand(nodes, *wishes)
+    assert not held.release(uncordon=True)
+    assert (cordoned(nodes), marks(nodes)) == (wishes[-1], {})
+
+
+def test_an_api_that_keeps_no_managers(nodes: Nodes) -> None:
+    nodes.manager = ""
+    time = Time()
+    first = cordon(nodes, time)
+    first.take()
+    first.release(uncordon=False)
+    second = cordon(nodes, time, run="b")
+    second.take()
+    assert second.release(uncordon=True)
+
+
 def test_a_kubelet_that_writes_in_between(nodes: Nodes) -> None:
     read = nodes.get_node
     writes = 3
@@ -129,9 +182,93 @@ def test_a_drain_that_shows_no_sign_of_life_is_taken_over(nodes: Nodes) -> None:
     time.now += 2
     assert not announced(nodes.nodes["node-a"], time.now)
     second = cordon(nodes, time, run="b")
+    begun = time.now
+    second.check()
+    assert STALE_S <= time.now - begun < STALE_S + 5, "an age proves nothing: it is watched"
     second.take()
     assert second.ours
     assert second.release(uncordon=True)
+
+
+@pytest.mark.parametrize("behind", [-3600.0, 3600.0])
+@pytest.mark.parametrize("node", ["node-a", "node-b"])
+def test_a_drain_that_lives_by_another_clock_is_not_taken_for_dead(nodes: Nodes, node: str, behind: float) -> None:
+    """Its controller's clock is an hour off: only that it goes on to say something tells."""
+    time, other = Time(), Time()
+    other.now += behind
+    lives = cordon(nodes, other, node)
+    lives.take()
+
+    def passes() -> None:
+        other.now += 1
+        lives.renew()
+
+    time.on_sleep = passes
+    with pytest.raises(DrainConflict):
+        cordon(nodes, time, run="b").check()
+    assert announcement(nodes.nodes[node]).run == "a"  # type: ignore[union-attr]
+
+
+def test_a_dead_drain_whose_clock_was_ahead_is_forgotten_like_others(nodes: Nodes) -> None:
+    time, other = Time(), Time()
+    other.now += 3600
+    cordon(nodes, other).take()
+    later = cordon(nodes, time, run="b")
+    later.check()
+    later.take()
+    assert later.held
+
+
+def test_nobody_has_to_wait_for_a_sign_of_life(nodes: Nodes) -> None:
+    time = Time()
+    cordon(nodes, time).take()
+    time.now += 2 * STALE_S
+    nodes.world.interrupt.set()
+    with pytest.raises(Cancelled):
+        cordon(nodes, time, run="b").check()
+
+
+def test_a_drain_that_was_taken_for_dead_leaves_the_node_to_the_other(nodes: Nodes) -> None:
+    """Its controller slept: what the node says now is not ours to overwrite, nor to take away."""
+    time = Time()
+    first = cordon(nodes, time)
+    first.take()
+    time.now += STALE_S
+    second = cordon(nodes, time, run="b")
+    second.check()
+    second.take()
+    first.renew()
+    assert "node-a is being drained by b@there" in first.displaced
+    assert not first.release(uncordon=True)
+    assert announcement(nodes.nodes["node-a"]).run == "b"  # type: ignore[union-attr]
+    assert cordoned(nodes)
+
+
+def test_a_mark_that_a_person_removes_is_not_set_again_and_our_cordon_is_still_ours(nodes: Nodes) -> None:
+    time = Time()
+    held = cordon(nodes, time)
+    held.take()
+    nodes.patch_node("node-a", annotations={DRAIN: None})
+    time.now += RENEW_S
+    held.renew()
+    assert "does not say any more" in held.displaced
+    assert DRAIN not in marks(nodes)
+    assert held.release(uncordon=True)
+    assert (cordoned(nodes), marks(nodes)) == (False, {})
+
+
+def test_a_sign_of_life_that_meets_another_write_is_given_soon_after(nodes: Nodes) -> None:
+    time = Time()
+    held = cordon(nodes, time)
+    held.take()
+    before = marks(nodes)[DRAIN]
+    failing(nodes, "patch_node", KubeError(409, "Conflict", "modified"), times=1)
+    time.now += RENEW_S
+    held.renew()
+    assert marks(nodes)[DRAIN] == before
+    time.now += 3
+    held.renew()
+    assert marks(nodes)[DRAIN] != before
 
 
 def test_signs_of_life_are_few(nodes: Nodes) -> None:
@@ -205,7 +342,7 @@ def test_two_opposite_drains_that_look_before_either_has_announced(nodes: Nodes,
     mine = held[second]._mine
     nodes.patch_node(
         second,
-        annotations={DRAIN: Announcement(mine.run, mine.by, mine.since, time.now).text(), CORDONED_BY: "x"},
+        annotations={DRAIN: Announcement(mine.run, mine.by, mine.since, time.now).text(), CORDONED_BY: f"{mine.run} x"},
         unschedulable=True,
     )
     time.on_sleep = other_comes
@@ -225,6 +362,76 @@ def test_a_later_one_that_is_at_work_already_is_not_pushed_out(nodes: Nodes) -> 
         cordon(nodes, time).take()
     assert not cordoned(nodes)
     assert cordoned(nodes, "node-b")
+
+
+def failing(nodes: Nodes, method: str, error: Exception, *, times: int = 10**6, done: bool = False) -> None:
+    """Let the API fail; ``done``: it does what it was asked for, and its answer is lost."""
+    real, left = getattr(nodes, method), [times]
+
+    def fails(*args: Any, **more: Any) -> Any:
+        if not left[0]:
+            return real(*args, **more)
+        left[0] -= 1
+        if done:
+            real(*args, **more)
+        raise error
+
+    setattr(nodes, method, fails)
+
+
+@pytest.mark.parametrize("error", [KubeError(429, "TooManyRequests", "later"), KubeUnavailable("timed out")])
+def test_an_api_that_fails_after_the_cordon_leaves_the_node_as_it_was(nodes: Nodes, error: Exception) -> None:
+    failing(nodes, "list_nodes", error)
+    held = cordon(nodes, Time())
+    with pytest.raises(type(error)):
+        held.take()
+    assert (cordoned(nodes), marks(nodes), held.held) == (False, {}, False)
+
+
+def test_a_cordon_whose_answer_is_lost_is_taken_back(nodes: Nodes) -> None:
+    failing(nodes, "patch_node", KubeUnavailable("reset"), times=1, done=True)
+    held = cordon(nodes, Time())
+    with pytest.raises(KubeUnavailable):
+        held.take()
+    assert (cordoned(nodes), marks(nodes), held.held) == (False, {}, False)
+
+
+def test_a_drain_that_does_not_begin_leaves_an_earlier_ones_cordon(nodes: Nodes) -> None:
+    time = Time()
+    first = cordon(nodes, time)
+    first.take()
+    first.release(uncordon=False)
+    failing(nodes, "list_nodes", KubeUnavailable("timed out"))
+    with pytest.raises(KubeUnavailable):
+        cordon(nodes, time, run="b").take()
+    assert (cordoned(nodes), set(marks(nodes))) == (True, {CORDONED_BY})
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_release_is_tried_again(nodes: Nodes, done: bool) -> None:
+    held = cordon(nodes, Time())
+    held.take()
+    failing(nodes, "patch_node", KubeUnavailable("reset"), times=1, done=done)
+    assert held.release(uncordon=True)
+    assert (cordoned(nodes), marks(nodes)) == (False, {})
+
+
+def test_a_release_that_fails_holds_on_and_says_what_to_do(nodes: Nodes) -> None:
+    held = cordon(nodes, Time())
+    held.take()
+    failing(nodes, "patch_node", KubeUnavailable("reset"))
+    with pytest.raises(PodferryError, match="take back the marks on node node-a"):
+        held.release(uncordon=True)
+    assert held.held
+    assert held.ways_out(uncordon=True).endswith("kubectl uncordon node-a")
+    assert "uncordon" not in held.ways_out(uncordon=False)
+
+
+def test_a_node_that_somebody_else_cordoned_is_not_told_to_be_uncordoned(nodes: Nodes) -> None:
+    nodes.patch_node("node-a", annotations={}, unschedulable=True)
+    held = cordon(nodes, Time())
+    held.take()
+    assert held.ways_out(uncordon=True) == f"kubectl annotate node node-a {DRAIN}-"
 
 
 def test_a_node_that_is_not_there(nodes: Nodes) -> None:

@@ -13,12 +13,16 @@ import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import PodferryError
 from ansible_collections.podferry.live.plugins.module_utils._drain import drain as module
-from ansible_collections.podferry.live.plugins.module_utils._drain.cordon import CORDONED_BY, DRAIN
+from ansible_collections.podferry.live.plugins.module_utils._drain import survey as survey_module
+from ansible_collections.podferry.live.plugins.module_utils._drain.cordon import CORDONED_BY, Cordon
 from ansible_collections.podferry.live.plugins.module_utils._drain.drain import Drain
+from ansible_collections.podferry.live.plugins.module_utils._drain.item import Item
+from ansible_collections.podferry.live.plugins.module_utils._drain.latecomers import starting
 from ansible_collections.podferry.live.plugins.module_utils._drain.options import DrainOptions
-from ansible_collections.podferry.live.plugins.module_utils._drain.survey import Item
+from ansible_collections.podferry.live.plugins.module_utils._drain.signs import DRAIN, announcement
+from ansible_collections.podferry.live.plugins.module_utils._drain.survey import Survey
 from ansible_collections.podferry.live.plugins.module_utils._kube import predicates
-from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeUnavailable
+from ansible_collections.podferry.live.plugins.module_utils._kube.errors import KubeError, KubeUnavailable
 from ansible_collections.podferry.live.plugins.module_utils._plan.options import Options
 from ansible_collections.podferry.live.plugins.module_utils._plan.refusals import refuse
 from ansible_collections.podferry.live.plugins.module_utils._report.drain import DrainReport, PodRecord, summary, table
@@ -114,6 +118,7 @@ def test_the_drain_moves_what_can_move(world: World) -> None:
     text = "\n".join(summary(report))
     assert "slowest freeze 600 ms (default/counter)" in text
     assert "left: Volume h is the path /data" in text or "host_path" not in text
+    assert "drained but for one pod that stayed" in text, "what ends or belongs to the node does not count"
 
 
 def test_a_second_drain_changes_nothing(world: World) -> None:
@@ -124,6 +129,18 @@ def test_a_second_drain_changes_nothing(world: World) -> None:
     assert (report.outcome, report.changed_node) == ("drained", False)
     assert {p.outcome for p in report.pods} == {"left"}
     assert len([s for s in world.log if "create" in s]) == before
+
+
+def test_a_pod_that_stays_in_its_zone_is_moved_and_not_evicted(world: World) -> None:
+    """It is apart from another by zone: within its own zone a move changes nothing."""
+    term = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "db"}}}
+    apart = {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}
+    world.pods["counter"]["spec"].update(apart)
+    world.pods["db"] = objects.pod("db", "node-b", {"metadata": {"labels": {"app": "db"}}})
+    nodes = Nodes(world)
+    for node in nodes.nodes.values():
+        node["metadata"]["labels"]["zone"] = "1"
+    assert fates(drain(world, nodes, rest="evict"))["counter"] == ("move", "finished", "node-b")
 
 
 def test_only_what_was_selected(world: World) -> None:
@@ -192,6 +209,270 @@ def test_the_api_goes_away_after_the_cordon(world: World) -> None:
     assert listed
 
 
+@pytest.mark.parametrize("cordoned_before", [False, True])
+@pytest.mark.parametrize("wish", ["on_failure", "never"])
+def test_marks_that_cannot_be_taken_back_are_told_as_they_are(world: World, cordoned_before: bool, wish: Any) -> None:
+    nodes = Nodes(world)
+    if cordoned_before:
+        nodes.patch_node("node-a", annotations={}, unschedulable=True)
+    patched = nodes.patch_node
+
+    def patch_node(name: str, **more: Any) -> Any:
+        if more["annotations"].get(DRAIN) is None:
+            raise KubeUnavailable("connection refused")
+        return patched(name, **more)
+
+    nodes.patch_node = patch_node  # type: ignore[method-assign]
+    world.behaviour.outcome = "aborted"
+    report = drain(world, nodes, uncordon=wish)
+    assert (report.cordoned, report.uncordoned, report.changed_node) == (True, False, not cordoned_before)
+    (warning,) = (w for w in report.warnings if "could not be taken back" in w)
+    assert ("kubectl uncordon" in warning) == (not cordoned_before and wish == "on_failure")
+
+
+def test_an_api_that_fails_right_after_the_cordon_leaves_the_node_as_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = Nodes(world)
+
+    def list_nodes() -> Any:
+        raise KubeUnavailable("timed out")
+
+    nodes.list_nodes = list_nodes  # type: ignore[method-assign]
+    monkeypatch.setattr(Cordon, "check", lambda _self: None)
+    with pytest.raises(PodferryError, match="timed out"):
+        drain(world, nodes, uncordon="never")
+    assert nodes.patches, "it had been cordoned"
+    assert not nodes.nodes["node-a"]["spec"].get("unschedulable")
+    assert nodes.nodes["node-a"]["metadata"]["annotations"] == {}
+
+
+def inspecting(world: World, act: Callable[[int], None]) -> None:
+    """Act each time when a pod is inspected."""
+    node, seen = world.nodes["node-a"], [0]
+    answer = node.answer
+
+    def answers(op: str, args: Any) -> Any:
+        if op == "inspect":
+            seen[0] += 1
+            act(seen[0])
+        return answer(op, args)
+
+    node.answer = answers  # type: ignore[method-assign]
+
+
+def test_a_drain_shows_signs_of_life_while_it_looks_at_pods(world: World) -> None:
+    nodes = Nodes(world)
+    renewed: list[int] = []
+    inspecting(world, lambda _number: world.clock.sleep(30.0))
+    patched = nodes.patch_node
+
+    def patch_node(name: str, **more: Any) -> Any:
+        renewed.append(len([s for s in world.log if s.endswith(" inspect")]))
+        return patched(name, **more)
+
+    nodes.patch_node = patch_node  # type: ignore[method-assign]
+    drain(world, nodes)
+    assert 1 in renewed, "between the first pod and the second"
+
+
+def test_a_drain_shows_signs_of_life_while_nodes_do_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes, given = Nodes(world), tools(world, Nodes(world))
+    monkeypatch.setattr(survey_module, "_LOOK_S", 0.001)
+    survey, enough, looks = Survey(DrainOptions("node-a"), given, nodes), threading.Event(), [0]
+    monkeypatch.setattr(survey, "_facts_of", lambda _name: enough.wait(10))
+
+    def between() -> None:
+        looks[0] += 1
+        if looks[0] == 3:
+            enough.set()
+
+    survey.look(between)
+    assert looks[0] >= 3
+
+
+@pytest.mark.parametrize("why", ["user", "deadline"])
+def test_a_drain_is_stopped_while_it_looks_at_pods(world: World, why: str) -> None:
+    nodes = Nodes(world)
+
+    def act(_number: int) -> None:
+        if why == "user":
+            world.interrupt.set()
+        else:
+            world.clock.sleep(100.0)
+
+    inspecting(world, act)
+    report = drain(world, nodes, deadline_s=90.0)
+    assert report.outcome == ("cancelled" if why == "user" else "incomplete")
+    assert "before every pod had been looked at" in report.error
+    assert world.log.count("node-a inspect") == 1
+    assert predicates.node_of(world.pods["counter"]) == "node-a"
+    assert report.uncordoned
+
+
+def test_a_drain_that_has_lost_its_node_begins_nothing_more(world: World) -> None:
+    nodes = Nodes(world)
+    told = '{"run": "x", "by": "she@there", "since": "2026-11-25T14:00:00", "renewed": 1700000000.0}'
+
+    def act(_number: int) -> None:
+        nodes.patch_node("node-a", annotations={DRAIN: told})
+        world.clock.sleep(30.0)
+
+    inspecting(world, act)
+    report = drain(world, nodes)
+    assert report.outcome == "incomplete"
+    assert predicates.node_of(world.pods["counter"]) == "node-a"
+    assert "she@there" in report.error
+    assert announcement(nodes.nodes["node-a"]).run == "x"  # type: ignore[union-attr]
+    assert not report.uncordoned
+
+
+# -- what came just before the cordon ---------------------------------------------------------------------------------
+
+
+def coming(name: str, reason: str = "ContainerCreating", **change: Any) -> dict[str, Any]:
+    """A pod that is bound to the node and does not run yet."""
+    waiting = {"name": "c", "ready": False, "restartCount": 0, "state": {"waiting": {"reason": reason}}}
+    return objects.pod(
+        name, change=objects.merged({"status": {"phase": "Pending", "containerStatuses": [waiting]}}, change)
+    )
+
+
+def after(nodes: Nodes, lists: int, act: Callable[[], None], *, and_on: bool = False) -> None:
+    """Act when the pods of the node are listed for that time, ``and_on``: and each time after."""
+    listed, seen = nodes.list_pods, [0]
+
+    def list_pods(*args: Any, **more: Any) -> Any:
+        if more.get("field_selector") == "spec.nodeName=node-a":
+            seen[0] += 1
+            if seen[0] == lists or (and_on and seen[0] > lists):
+                act()
+        return listed(*args, **more)
+
+    nodes.list_pods = list_pods  # type: ignore[method-assign]
+
+
+def test_a_pod_that_starts_while_the_others_move_is_moved_too(world: World) -> None:
+    world.pods["late"] = coming("late")
+    nodes = Nodes(world)
+    looked = Drain(DrainOptions("node-a"), tools(world, nodes), nodes).preview()
+    assert "still starting" in next(p for p in looked.pods if p.pod == "late").reason
+    after(nodes, 3, lambda: world.pods.update(late=objects.pod("late")))
+    fate = fates(drain(world, nodes))["late"]
+    assert (fate[0], fate[2]) == ("move", "node-b"), "it was decided about when it ran"
+
+
+def test_a_pod_that_does_not_come_up_in_time_keeps_the_node_from_being_drained(world: World) -> None:
+    world.pods["late"] = coming("late")
+    report = drain(world)
+    assert (report.outcome, fates(report)["late"]) == ("incomplete", ("leave", "undecided", ""))
+    assert fates(report)["counter"][1] == "finished", "the others are not kept by it"
+    (record,) = (p for p in report.pods if p.pod == "late")
+    assert "it was still starting when the drain looked" in record.error
+    assert "Run the play again" in record.remedy
+
+
+@pytest.mark.parametrize("reason", ["CrashLoopBackOff", "ImagePullBackOff"])
+def test_a_pod_that_cannot_start_is_left_with_its_reason(world: World, reason: str) -> None:
+    world.pods["bad"] = coming("bad", reason)
+    report = drain(world)
+    assert (report.outcome, fates(report)["bad"]) == ("drained", ("leave", "left", ""))
+    assert "drained but for 2 pods that stayed" in summary(report)[0]
+
+
+def test_a_pod_that_the_survey_has_not_seen_is_decided_about(world: World) -> None:
+    nodes = Nodes(world)
+    after(nodes, 2, lambda: world.pods.update(new=objects.pod("new", change=HOST_PATH)))
+    report = drain(world, nodes)
+    assert (report.outcome, fates(report)["new"]) == ("drained", ("leave", "left", ""))
+    assert "host_path" in [r["code"] for p in report.pods if p.pod == "new" for r in p.refusals]
+
+
+def test_an_api_that_goes_away_before_the_evictions_has_not_changed_what_was_to_be_evicted(world: World) -> None:
+    nodes = Nodes(world)
+
+    def gone() -> None:
+        raise KubeUnavailable("connection refused")
+
+    after(nodes, 2, gone, and_on=True)
+    report = drain(world, nodes, rest="evict")
+    assert (report.outcome, fates(report)["counter"][1]) == ("failed", "finished")
+    assert fates(report)["disk"] == ("evict", "not_started", "")
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_drain_that_cannot_take_its_cordon_back_says_what_was_there_before(world: World, earlier: bool) -> None:
+    nodes = Nodes(world)
+    if earlier:
+        nodes.patch_node("node-a", annotations={CORDONED_BY: "x me@here then"}, unschedulable=True)
+    patched = nodes.patch_node
+
+    def patch_node(name: str, **more: Any) -> Any:
+        if more["annotations"].get(DRAIN) is None:
+            raise KubeUnavailable("connection refused")
+        patched(name, **more)
+        raise KubeUnavailable("connection reset")
+
+    nodes.patch_node = patch_node  # type: ignore[method-assign]
+    report = drain(world, nodes, uncordon="always")
+    assert (report.outcome, report.cordoned, report.changed_node) == ("failed", True, not earlier)
+    (warning,) = report.warnings
+    assert ("kubectl uncordon" in warning) == (not earlier)
+
+
+def test_a_pod_that_is_there_at_the_end_unasked_is_told(world: World) -> None:
+    nodes = Nodes(world)
+    after(nodes, 3, lambda: world.pods.update(new=objects.pod("new")))
+    report = drain(world, nodes)
+    assert (report.outcome, fates(report)["new"]) == ("incomplete", ("leave", "undecided", ""))
+    assert "NOT drained" in summary(report)[0]
+
+
+def test_a_starting_pod_that_somebody_owns_is_evicted_as_asked(world: World) -> None:
+    world.pods["late"] = coming("late", **owner("Job"))
+    report = drain(world, rest="evict")
+    assert (report.outcome, fates(report)["late"]) == ("drained", ("evict", "evicted", ""))
+
+
+def test_a_wish_to_stop_ends_the_wait_for_starting_pods(world: World) -> None:
+    world.pods["late"] = coming("late")
+    nodes = Nodes(world)
+    after(nodes, 3, world.interrupt.set)
+    begun = world.clock.now
+    report = drain(world, nodes)
+    assert report.outcome == "cancelled"
+    assert world.clock.now - begun < module._STARTING_S
+
+
+@pytest.mark.parametrize(
+    ("status", "so"),
+    [
+        ({"phase": "Pending", "containerStatuses": []}, True),
+        ({"phase": "Pending", "initContainerStatuses": [{"state": {"running": {}}}], "containerStatuses": []}, True),
+        (
+            {
+                "phase": "Pending",
+                "initContainerStatuses": [{"state": {"terminated": {"exitCode": 0}}}],
+                "containerStatuses": [],
+            },
+            True,
+        ),
+        (
+            {
+                "phase": "Pending",
+                "initContainerStatuses": [{"state": {"terminated": {"exitCode": 1}}}],
+                "containerStatuses": [],
+            },
+            False,
+        ),
+        ({"phase": "Running", "containerStatuses": [{"state": {"terminated": {"exitCode": 0}}}]}, False),
+        ({}, False),
+    ],
+)
+def test_what_is_on_its_way_to_run(status: dict[str, Any], so: bool) -> None:
+    assert starting(objects.pod(change={"status": status})) == so
+
+
 # -- the rest ---------------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +495,51 @@ def test_a_budget_that_never_allows_it_ends_with_the_deadline(world: World) -> N
     assert report.outcome == "incomplete"
     record = next(p for p in report.pods if p.pod == "disk")
     assert (record.outcome, "disruption budget" in record.error) == ("not_evicted", True)
+
+
+def test_a_conflict_is_no_eviction(world: World) -> None:
+    """A budget that somebody else counted at the same moment: the pod is there, and is asked for again."""
+    nodes = Nodes(world)
+    evict_pod, answers = nodes.evict_pod, [KubeError(409, "Conflict", "the budget has been modified")]
+
+    def evict(*args: Any, **more: Any) -> bool:
+        if answers:
+            raise answers.pop()
+        return evict_pod(*args, **more)
+
+    nodes.evict_pod = evict  # type: ignore[method-assign]
+    report = drain(world, nodes, rest="evict")
+    assert (report.outcome, fates(report)["disk"][1]) == ("drained", "evicted")
+    assert nodes.evicted == ["disk"]
+
+
+def test_a_conflict_because_the_pod_is_another_one(world: World) -> None:
+    nodes = Nodes(world)
+
+    def evict(_namespace: str, name: str, **_more: Any) -> bool:
+        world.pods[name] = objects.pod(name, "node-b", {"metadata": {"uid": "another"}})
+        raise KubeError(409, "Conflict", "the uid in the precondition does not match")
+
+    nodes.evict_pod = evict  # type: ignore[method-assign,assignment]
+    assert fates(drain(world, nodes, rest="evict"))["disk"][1] == "evicted"
+    assert "disk" in world.pods
+
+
+def test_an_eviction_that_outlasts_the_drain_is_told_and_counts_as_changed(world: World) -> None:
+    nodes = Nodes(world)
+    nodes.grace.add("disk")
+    report = drain(world, nodes, rest="evict", deadline_s=60.0)
+    assert (report.outcome, fates(report)["disk"]) == ("incomplete", ("evict", "evicting", ""))
+    assert nodes.evicted == ["disk"], "asked once"
+
+
+def test_a_pod_that_was_restored_at_home_stays_so_in_the_record() -> None:
+    first = report_of("p", "node-b", "undone")
+    first.restored_at_home = True
+    record = PodRecord("default", "p", "move")
+    record.take(first)
+    record.take(report_of("p", "node-b", "undone"))
+    assert record.restored_at_home
 
 
 # -- many at once -----------------------------------------------------------------------------------------------------
@@ -288,14 +614,16 @@ def many(
     moves: Moves,
     items: list[Item],
     interrupt: threading.Event | None = None,
+    again: Callable[[Item], str] = lambda item: item.record.target,
     **options: Any,
 ) -> DrainReport:
     world = World()
+    world.pods.clear()
     nodes = Nodes(world)
     given = replace(tools(world, nodes), clock=time.monotonic, interrupt=interrupt or threading.Event())
     made = Drain(DrainOptions("node-a", **options), given, nodes, tick_s=0.01)
-    monkeypatch.setattr(made._survey, "look", lambda: items)
-    monkeypatch.setattr(made._survey, "place_again", lambda item: item.record.target)
+    monkeypatch.setattr(made._survey, "look", lambda _between: items)
+    monkeypatch.setattr(made._survey, "place_again", again)
     return made.run()
 
 
@@ -350,6 +678,49 @@ def test_what_is_tried_again(
     assert report.outcome == ("drained" if end == "finished" else "incomplete")
     if end == "finished":
         assert report.pods[0].error == ""
+
+
+def test_one_target_gets_no_more_than_it_may_when_a_pod_is_placed_again(
+    monkeypatch: pytest.MonkeyPatch, moves: Moves
+) -> None:
+    moves.outcomes["p0"] = ["refused:target_capacity", "finished"]
+    moves.during = lambda pod: time.sleep(0.1 if pod == "p1" else 0.005)
+    items = [item("p0", "node-b"), item("p1", "node-c")]
+    report = many(monkeypatch, moves, items, again=lambda _item: "node-c", parallel=2, per_node=1)
+    assert report.counts == {"finished": 2}
+    assert moves.most_to == {"node-b": 1, "node-c": 1}
+    assert report.pods[0].target == "node-c"
+
+
+def test_two_that_are_placed_again_in_each_others_place_do_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch, moves: Moves
+) -> None:
+    other = {"node-b": "node-c", "node-c": "node-b"}
+    both = threading.Barrier(2)
+    for pod in ("p0", "p1"):
+        moves.outcomes[pod] = ["refused:target_capacity", "finished"]
+    items = [item("p0", "node-b"), item("p1", "node-c")]
+
+    def again(one: Item) -> str:
+        both.wait(5)
+        return other[one.record.target]
+
+    report = many(monkeypatch, moves, items, again=again, parallel=2, per_node=1, deadline_s=10.0)
+    assert report.counts == {"finished": 2}
+    assert set(moves.most_to.values()) == {1}
+
+
+def test_a_pod_that_finds_no_other_place_keeps_what_was_reserved_for_it(world: World) -> None:
+    nodes = Nodes(world)
+    given = tools(world, nodes)
+    survey = Survey(DrainOptions("node-a"), given, nodes)
+    (counter,) = (i for i in survey.look() if i.record.pod == "counter")
+    before = dict(survey._planned)
+    nodes.patch_node("node-b", annotations={}, unschedulable=True)
+    assert survey.place_again(counter) == ""
+    assert survey._planned == before
+    nodes.patch_node("node-b", annotations={}, unschedulable=False)
+    assert survey.place_again(counter) == "node-b", "its own reservation is no obstacle"
 
 
 def test_one_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch, moves: Moves) -> None:

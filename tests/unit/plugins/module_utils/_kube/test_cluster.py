@@ -248,6 +248,7 @@ def test_cordon_and_marks_are_one_patch() -> None:
         {"metadata": {"annotations": {"a": None}}, "spec": {"unschedulable": None}},
         {"metadata": {"annotations": {"a": "1"}}},
     ]
+    assert {str(request[2]) for request in rest.requests} == {"{'fieldManager': 'podferry'}"}
 
 
 def test_an_eviction_is_of_exactly_this_pod() -> None:
@@ -255,7 +256,8 @@ def test_an_eviction_is_of_exactly_this_pod() -> None:
     cluster = Cluster(rest)  # type: ignore[arg-type]
     assert cluster.evict_pod("d", "p", uid="u")
     assert not cluster.evict_pod("d", "p", uid="u")
-    assert not cluster.evict_pod("d", "p", uid="u")
+    with pytest.raises(KubeError, match="uid"):
+        cluster.evict_pod("d", "p", uid="u")
     with pytest.raises(KubeError, match="budget"):
         cluster.evict_pod("d", "p", uid="u")
     method, path, _query, body = rest.requests[0]

@@ -466,6 +466,7 @@ def test_successor_restored_at_home_when_the_target_cannot() -> None:
     world.behaviour.restore_works = False
     report = move(world)
     assert report.outcome == "undone"
+    assert report.restored_at_home, "it is another pod than before"
     assert report.error is not None
     assert report.error.message == "criu says no"
     pod = the_pod(world)

@@ -41,6 +41,7 @@ def chosen(
     pods: Sequence[JsonDict] = (),
     images: JsonDict | None = None,
     reserved: dict[str, int] | None = None,
+    others: Sequence[JsonDict] = (),
 ) -> Placement:
     subject = Subject(
         pod or objects.pod(),
@@ -49,7 +50,10 @@ def chosen(
         PodInspection.parse(objects.inspection()),
         images if images is not None else {s.name: HERE for s in sites},
     )
-    return place(subject, sites, pods, own_digest=objects.DIGEST, options=OPTIONS, reserved=reserved)
+    all_nodes = [*(s.node for s in sites), *others]
+    return place(
+        subject, sites, pods, all_nodes=all_nodes, own_digest=objects.DIGEST, options=OPTIONS, reserved=reserved
+    )
 
 
 def codes(placement: Placement, node: str) -> list[str]:
@@ -210,6 +214,35 @@ def test_affinity() -> None:
     assert fits(together, []) == ""
     itself = objects.pod(change={**rule("podAffinity", "zone"), "metadata": {"labels": {"app": "db"}}})
     assert fits(itself, []) == "bcd", "the first of its kind may go anywhere"
+
+
+def spread(**constraint: Any) -> JsonDict:
+    labels = {"matchLabels": {"app": "db"}}
+    return objects.pod(
+        change={
+            "metadata": {"labels": {"app": "db"}},
+            "spec": {"topologySpreadConstraints": [
+                {"topologyKey": "zone", "maxSkew": 1, "labelSelector": labels, **constraint}
+            ]},
+        }
+    )  # fmt: skip
+
+
+def test_within_the_sources_own_domain_nothing_changes() -> None:
+    """The node that is emptied is no site, and yet the pod's own zone is known."""
+    here, sites = objects.node("node-a", ZONES), [site("b", ZONES), site("d", OTHER_ZONE)]
+    apart = objects.pod(change=rule("podAntiAffinity", "zone"))
+    assert codes(chosen(sites, apart, [database("b")], others=[here]), "b") == []
+    crowded = [objects.pod(f"db-{n}", "b", {"metadata": {"labels": {"app": "db"}}}) for n in range(3)]
+    assert codes(chosen(sites, spread(), crowded, others=[here]), "b") == []
+
+
+def test_pods_are_spread_over_nodes_that_are_no_sites_too() -> None:
+    here = objects.node("node-a", ZONES)
+    assert chosen([site("b", OTHER_ZONE)], spread(minDomains=2, maxSkew=1), [database("b")], others=[here]).target == ""
+    both = [database("b"), database("node-a")]
+    both[1]["metadata"]["uid"] = "other"
+    assert chosen([site("b", OTHER_ZONE)], spread(minDomains=2), both, others=[here]).target == "b"
 
 
 def test_a_pod_that_has_ended_keeps_nobody_away() -> None:

@@ -215,16 +215,26 @@ class Server:
     async def _write(self, request: web.Request, target: Target) -> web.Response:
         resource, namespace, name = target.resource, target.namespace, target.name
         sub = "status" if target.subresource == "status" else ""
+        manager = request.query.get("fieldManager") or request.headers.get("User-Agent", "").partition("/")[0]
         if request.method == "PUT":
             body = await _body(request)
             _same_kind(resource, body)
             return web.json_response(
-                self.registry.update(resource, namespace, name, body, subresource=sub, dry_run=_dry_run(request))
+                self.registry.update(
+                    resource, namespace, name, body, subresource=sub, dry_run=_dry_run(request), manager=manager
+                )
             )
         if request.method == "PATCH":
             change = await _body(request, patch=True)
             done = self.registry.patch(
-                resource, namespace, name, change, request.content_type, subresource=sub, dry_run=_dry_run(request)
+                resource,
+                namespace,
+                name,
+                change,
+                request.content_type,
+                subresource=sub,
+                dry_run=_dry_run(request),
+                manager=manager,
             )
             return web.json_response(done)
         if request.method == "DELETE":

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import admission, defaults, errors, eviction, selectors, validation
 from . import patch as patches
-from .resources import BY_NAME, NAMESPACES, PODS, Resource
+from .resources import BY_NAME, NAMESPACES, NODES, PODS, Resource
 from .storage import Store
 
 Obj = dict[str, Any]
@@ -133,7 +133,15 @@ class Registry:
         spec["clusterIPs"] = [spec["clusterIP"]]
 
     def update(
-        self, resource: Resource, namespace: str, name: str, body: Obj, *, subresource: str = "", dry_run: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Obj,
+        *,
+        subresource: str = "",
+        dry_run: bool = False,
+        manager: str = "unknown",
     ) -> Obj:
         """Replace an object or its status. 404, 409 on a stale resourceVersion, 422 on an immutable field."""
         current = self.store.get(resource, namespace, name)
@@ -153,12 +161,31 @@ class Registry:
                 defaults.pod_status(new["status"])
         else:
             new = self._merged(resource, current, body)
+            if resource is NODES:
+                self._own_cordon(current, new, manager)
         if new == current or dry_run:
             return new
         meta = new["metadata"]
         if "deletionTimestamp" in meta and not meta.get("finalizers") and not meta.get("deletionGracePeriodSeconds"):
             return self.store.remove(resource, new)
         return self.store.replace(resource, new)
+
+    def _own_cordon(self, current: Obj, new: Obj, manager: str) -> None:
+        """The one thing that ``managedFields`` are kept for here: who has cordoned a node."""
+        managed = current["metadata"].get("managedFields")
+        wish = bool((new.get("spec") or {}).get("unschedulable"))
+        if wish != bool((current.get("spec") or {}).get("unschedulable")):
+            entry = {
+                "manager": manager,
+                "operation": "Update",
+                "apiVersion": "v1",
+                "time": defaults.timestamp(self.clock()),
+                "fieldsType": "FieldsV1",
+                "fieldsV1": {"f:spec": {"f:unschedulable": {}}},
+            }
+            managed = [entry] if wish else None
+        if managed:
+            new["metadata"]["managedFields"] = managed
 
     def _merged(self, resource: Resource, current: Obj, body: Obj) -> Obj:
         new = copy.deepcopy({**body, "kind": resource.kind, "apiVersion": resource.api_version})
@@ -197,6 +224,7 @@ class Registry:
         *,
         subresource: str = "",
         dry_run: bool = False,
+        manager: str = "unknown",
     ) -> Obj:
         """Apply a patch to what is stored. An apply patch creates what is missing."""
         current = self.store.find(resource, namespace, name)
@@ -209,7 +237,9 @@ class Registry:
         patched = patches.apply(current, change, content_type)
         if patched["metadata"].get("resourceVersion") != version:
             raise errors.stale(resource, name)
-        return self.update(resource, namespace, name, patched, subresource=subresource, dry_run=dry_run)
+        return self.update(
+            resource, namespace, name, patched, subresource=subresource, dry_run=dry_run, manager=manager
+        )
 
     def modify(self, resource: Resource, obj: Obj, change: Callable[[Obj], None], *, subresource: str = "") -> Obj:
         """For controllers: change the stored object by a function."""
