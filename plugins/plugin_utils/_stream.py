@@ -32,6 +32,7 @@ from ansible.plugins.loader import become_loader, connection_loader
 _SSH = ("ssh", "ansible.builtin.ssh", "ansible.legacy.ssh")
 _LOCAL = ("local", "ansible.builtin.local", "ansible.legacy.local")
 _BECOME_TIMEOUT_S = 30.0
+_LAST_MOMENT_S = 0.5
 
 #: A connection of its own: a shared one could be closed by somebody else in the middle of the freeze, and one that
 #: we opened would stay behind.
@@ -70,7 +71,8 @@ class Stream:
 
     def last_words(self) -> str:
         """What the transport or the program said on standard error, its last lines."""
-        if self._process.poll() is not None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_MOMENT_S)  # its output may have ended a moment before it
             self._drain.join(1.0)
         return " / ".join(self._tail)
 
