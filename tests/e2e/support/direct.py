@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.podferry.live.plugins.module_utils._ferry.staging import patience
 from ansible_collections.podferry.live.plugins.module_utils._migrate.decided import from_source_state
 from ansible_collections.podferry.live.plugins.module_utils._migrate.errors import NodeError, SessionLost
 from ansible_collections.podferry.live.plugins.module_utils._migrate.keys import make_pair
@@ -520,7 +521,9 @@ class Crossing:
             found = from_source_state(state, alive)
             return found != "under_way" and state != "go_given"  # its guard still has to come to its conclusion
 
-        until(f"an end of run {self.run}", decided, self.deadlines["freeze"] + self.deadlines["idle"])
+        # A source that hangs before the freeze is ended by its watchdog, which knows how long rounds may take.
+        rounds = patience(STAGE_BYTES) if self.files else 0.0
+        until(f"an end of run {self.run}", decided, self.deadlines["freeze"] + self.deadlines["idle"] + rounds)
         return found
 
     def settle(self, *, surrender: bool) -> str:
@@ -605,8 +608,8 @@ class Crossing:
             try:
                 process.communicate(timeout=20)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
+                process.kill()  # a create that hangs; ssh's shared connection may hold on to its output
+                process.wait()
 
         def away(node: str) -> None:
             mine = [copy.remove_line() for copy in self.copies if copy.node == node]
