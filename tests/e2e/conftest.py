@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One lab for the whole session, prepared once; every test gets clean nodes and proves that it leaves none of ours behind.
 
-PODFERRY_LAB=<name> uses (and keeps) a lab of that name: for working on tests. Without it a lab of its own is made and removed.
+PODFERRY_LAB=<name> uses (and keeps) a lab of that name: for working on tests. Without it a lab of its own is made and removed; its name is
+in PODFERRY_OWN_LAB where two runs go on beside each other.
 PODFERRY_OTHER_LAB=<name> does the same for the second lab, with containerd and runc of Debian testing.
 """
 
@@ -48,7 +49,7 @@ def lab() -> Iterator[Lab]:
     given = os.environ.get("PODFERRY_LAB")
     if os.geteuid() != 0:
         pytest.fail("the lab needs root: run tests/run as root")
-    lab = Lab(given, port_of(given)) if given else Lab("e2e")
+    lab = Lab(given, port_of(given)) if given else Lab(os.environ.get("PODFERRY_OWN_LAB", "e2e"))
     if not given:
         lab.down()  # what an interrupted run left
     lab.up()

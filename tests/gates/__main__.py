@@ -25,7 +25,7 @@ GROUPS: dict[str, list[str]] = {
     "types": ["mypy", "node-python"],
     "unit": ["unit"],
     "sanity": ["ansible-test", "docs", "changelog", "galaxy", "syntax", "oldest"],
-    "e2e": ["e2e", "molecule"],
+    "e2e": ["e2e", "second-lab", "molecule"],
 }
 LONGEST = "e2e"
 """About as long as all the others together."""

@@ -57,10 +57,11 @@ class Runner:
         env: Mapping[str, str] | None = None,
         quiet: bool = False,
         timeout: float = 1800,
+        passing: Sequence[int] = (0,),
     ) -> str:
         """Run a command to its end, output to ours (or, with `quiet`, returned and shown only on failure).
 
-        `timeout` is in seconds. Raises `CheckFailed` on a non-zero status or when the time is up.
+        `timeout` is in seconds. Raises `CheckFailed` on a status that is not `passing`, or when the time is up.
         """
         print(f"$ {shlex.join(command) if len(command) < 30 else shlex.join(command[:12]) + ' …'}", flush=True)
         with subprocess.Popen(
@@ -81,7 +82,7 @@ class Runner:
                 except subprocess.TimeoutExpired:
                     process.kill()
                 raise CheckFailed(f"{command[0]} did not end within {timeout:.0f} s") from None
-        if process.returncode:
+        if process.returncode not in passing:
             if quiet:
                 print(output, flush=True)
             raise CheckFailed(f"{Path(command[0]).name} ended with status {process.returncode}")
