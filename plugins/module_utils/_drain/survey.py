@@ -203,11 +203,10 @@ class Survey:
                     drain.sentence if drain is not None else "",
                 )
             )
+        own = predicates.uid_of(pod)  # no obstacle to itself; its place stays reserved where no other is found
         reserved: dict[str, int] = {}
         for uid, (_pod, name, size) in self._planned.items():
-            if uid != predicates.uid_of(
-                pod
-            ):  # its own is no obstacle to itself, and stays where no other place is found
+            if uid != own:
                 reserved[name] = reserved.get(name, 0) + size
         subject = Subject(pod, options.node, self._facts.get(options.node), inspection, self._images(pod, sites))
         return place(

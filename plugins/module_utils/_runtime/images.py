@@ -144,14 +144,14 @@ def pull(runner: Runner, arguments: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         return {"ok": True}
     if there:
         raise _another(reference, there)
-    if os.path.exists(_CONTAINERD):
+    containerd = os.path.exists(_CONTAINERD)
+    if containerd:
         _pull_containerd(runner, reference, identifier if "@" in identifier else full_name(reference))
-        there = _under(runner, reference, found.group(1))
     else:
         _fetch(runner, ["crictl", "pull", reference], reference)
-        there = _under(runner, reference, found.group(1))
-        if isinstance(there, str):
-            runner(["crictl", "rmi", reference])  # ours, and the tag has moved: others here shall not get it from us
+    there = _under(runner, reference, found.group(1))
+    if isinstance(there, str) and not containerd:
+        runner(["crictl", "rmi", reference])  # ours, and the tag has moved: others here shall not get it from us
     if there is not True:
         raise _another(reference, there or "unknown")
     return {"ok": True}
