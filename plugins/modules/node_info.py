@@ -168,10 +168,10 @@ abilities:
         settings: {enable_criu_support: true}
     kubelet:
       description: >-
-        The running kubelet's version, its folder for drop-ins, whether its feature gate C(ContainerCheckpoint) is on, and whether it would
-        be without the drop-in of role C(kubelet).
+        The running kubelet's version, its folder for drop-ins, whether a restart is due because the drop-in of role C(kubelet) is newer than
+        its process, whether its feature gate C(ContainerCheckpoint) is on, and whether it would be without that drop-in.
       type: dict
-      sample: {version: 1.36.2, config_dir: /etc/kubernetes/kubelet.conf.d, checkpoint: true, checkpoint_elsewhere: true}
+      sample: {version: 1.36.2, config_dir: /etc/kubernetes/kubelet.conf.d, restart_due: false, checkpoint: true, checkpoint_elsewhere: true}
     criu:
       description: What C(criu check --feature) says of optional features.
       type: dict

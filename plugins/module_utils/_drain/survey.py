@@ -10,15 +10,15 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from .._kube import predicates
 from .._migrate import leftovers
 from .._migrate.errors import NodeError, PodferryError, SessionLost
-from .._migrate.gather import containers, image_state
+from .._migrate.gather import containers, image_state, read_claims, read_volumes
 from .._migrate.migration import Migration
 from .._migrate.peer import Peers
-from .._migrate.ports import Tools
+from .._migrate.ports import ClusterApi, Tools
 from .._migrate.session import EventLog
 from .._plan.facts import NodeFacts, PodInspection
 from .._plan.options import Options
@@ -29,6 +29,7 @@ from .._plan.triage import biggest_first, may_evict, stays
 from .._report.drain import PodRecord
 from .item import Item
 from .latecomers import NOT_YET, starting
+from .listed import Listed
 from .options import DrainOptions, NodesApi
 from .sessions import Remembered
 from .signs import announced
@@ -45,12 +46,14 @@ class Survey:
     def __init__(self, options: DrainOptions, tools: Tools, cluster: NodesApi) -> None:
         self._options = options
         self._cluster = cluster
-        self._tools = replace(tools, open_session=Remembered(tools.open_session).open)
+        self._listed = Listed(cluster)
+        self._tools = replace(
+            tools, cluster=cast(ClusterApi, self._listed), open_session=Remembered(tools.open_session).open
+        )
         self._peers = Peers(self._tools, EventLog())
         self._planned: dict[str, tuple[Obj, str, int]] = {}
         """UID of a pod to the pod, the node that it is planned for, and its memory."""
         self._nodes: list[Obj] = []
-        self._pods: list[Obj] = []
         self._facts: dict[str, NodeFacts] = {}
         self._errors: dict[str, str] = {}
         self._without_engine: set[str] = set()
@@ -106,7 +109,7 @@ class Survey:
 
     def _read_cluster(self) -> None:
         self._nodes = list(self._cluster.list_nodes())
-        self._pods = list(self._cluster.list_pods(None))
+        self._listed.read_pods()
 
     # -- one pod --------------------------------------------------------------------------------------------------
 
@@ -208,7 +211,16 @@ class Survey:
         for uid, (_pod, name, size) in self._planned.items():
             if uid != own:
                 reserved[name] = reserved.get(name, 0) + size
-        subject = Subject(pod, options.node, self._facts.get(options.node), inspection, self._images(pod, sites))
+        claims = read_claims(pod, self._tools)
+        subject = Subject(
+            pod,
+            options.node,
+            self._facts.get(options.node),
+            inspection,
+            self._images(pod, sites),
+            claims,
+            read_volumes(claims, self._tools),
+        )
         return place(
             subject,
             sites,
@@ -222,7 +234,7 @@ class Survey:
     def _all_pods(self) -> list[Obj]:
         """All pods of the cluster, planned ones where they will be. A moved pod is not counted twice."""
         listed: list[Obj] = []
-        for pod in self._pods:
+        for pod in self._listed.pods:
             planned = self._planned.get(predicates.uid_of(pod))
             listed.append(as_planned(pod, planned[1]) if planned else pod)
         return listed

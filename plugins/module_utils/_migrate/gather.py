@@ -126,7 +126,7 @@ def gather(
     snapshot = replace(
         base,
         claims=claims,
-        volumes=_read_volumes(claims, tools),
+        volumes=read_volumes(claims, tools),
         source_node=tools.cluster.get_node(source) if source else None,
         runtime_class=tools.cluster.get_runtime_class(HANDLER),
         pods_on_target=tuple(p for p in neighbours.pods if predicates.node_of(p) == options.target),
@@ -148,7 +148,7 @@ def read_claims(pod: Obj, tools: Tools) -> dict[str, Obj | None]:
     return {name: tools.cluster.get_claim(namespace, name) for name in names}
 
 
-def _read_volumes(claims: Mapping[str, Obj | None], tools: Tools) -> dict[str, Obj | None]:
+def read_volumes(claims: Mapping[str, Obj | None], tools: Tools) -> dict[str, Obj | None]:
     """The PersistentVolumes behind the claims; without those that may not be read."""
     found: dict[str, Obj | None] = {}
     for name in {volumes.volume_of(claim) for claim in claims.values()} - {""}:

@@ -15,7 +15,7 @@ import typing as t
 
 from .._common.errors import PodferryError
 from .._runtime import cri, versions
-from .._runtime.facts import Probe, Runtime
+from .._runtime.facts import Probe, Runtime, restart_due
 from .._runtime.service import Read, Service
 
 ENGINES = ("containerd", "crio")
@@ -119,15 +119,26 @@ def checkpoint_enabled(settings: t.Mapping[str, t.Any]) -> bool:
     )
 
 
+_NO_KUBELET: dict[str, t.Any] = {
+    "version": None,
+    "config_dir": None,
+    "restart_due": None,
+    "checkpoint": None,
+    "checkpoint_elsewhere": None,
+}
+
+
 def kubelet_abilities(machine: Probe, kubelet: Service | None) -> dict[str, t.Any]:
     """Return what the running kubelet says about checkpoints, all null when none runs as a systemd service."""
     if kubelet is None:
-        return {"version": None, "config_dir": None, "checkpoint": None, "checkpoint_elsewhere": None}
+        return dict(_NO_KUBELET)
     program = kubelet.argv[0] if kubelet.argv and kubelet.argv[0].startswith("/") else machine.which("kubelet")
     version = versions.kubernetes(machine.run(program, "--version").stdout) if program else None
+    folder = kubelet.option("--config-dir")
     return {
         "version": versions.dotted(version) if version else None,
-        "config_dir": kubelet.option("--config-dir"),
+        "config_dir": folder,
+        "restart_due": restart_due(machine, kubelet, [f"{folder}/{KUBELET_DROP_IN}"] if folder else []),
         "checkpoint": gate(kubelet, version, machine.read, machine.find),
         "checkpoint_elsewhere": gate(kubelet, version, machine.read, lambda pattern: not_ours(machine.find(pattern))),
     }

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from .._kube import predicates
-from . import budgets, compatibility, nodes, topology
+from . import budgets, compatibility, nodes, topology, volumes
 from .facts import NodeFacts, PodInspection
 from .options import Options
 from .plan import ImageState
@@ -55,6 +55,9 @@ class Subject:
     inspection: PodInspection | None = None
     images: Mapping[str, Sequence[ImageState]] = field(default_factory=dict)
     """Its images by node, of the nodes that were asked."""
+    claims: Mapping[str, Obj | None] = field(default_factory=dict)
+    volumes: Mapping[str, Obj | None] = field(default_factory=dict)
+    """As ``volumes.check_reach`` takes them."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ def _judge(
     # The pod itself leaves its node: it must not count twice when it is planned already.
     there = [p for p in pods if predicates.node_of(p) == name and predicates.uid_of(p) != predicates.uid_of(pod)]
     found = _of_node(subject, site, own_digest)
+    found += volumes.check_reach(subject.claims, subject.volumes, site.node)
     found += nodes.check_capacity(pod, site.node, there)
     source = next((n for n in all_nodes if predicates.name_of(n) == subject.source_name), None)
     neighbours = topology.Neighbours(pods, everywhere=True, nodes=all_nodes)

@@ -284,16 +284,11 @@ class Runtime:
         return kill_mode == "KillMode=process"
 
     def restart_due(self, files: t.Sequence[str]) -> bool:
-        """Whether a file of ours in its configuration is newer than its process: the run that wrote it lost the restart.
+        """Whether a file of ours in its configuration is newer than its process.
 
         :param files: our files, as :meth:`own_files` returns them.
         """
-        since = procfs.age(self._machine.text(f"/proc/{self._service.pid}/stat"), self._machine.text("/proc/uptime"))
-        if since is None:
-            return False
-        # A file from the future is one of before a step of the clock. It says nothing, or there would be no end of restarts.
-        ages = (self._machine.age(path) for path in files)
-        return any(age is not None and 0 <= age < since for age in ages)
+        return restart_due(self._machine, self._service, files)
 
     def own_files(self, imports: t.Sequence[str] = ()) -> list[str]:
         """Return the files in its configuration that we have written.
@@ -361,6 +356,19 @@ class Runtime:
             },
         }
         return found
+
+
+def restart_due(machine: Probe, running: service.Service, files: t.Sequence[str]) -> bool:
+    """Whether a file is newer than a service's process: the run that wrote it lost the restart.
+
+    :param files: what the service read when it started.
+    """
+    since = procfs.age(machine.text(f"/proc/{running.pid}/stat"), machine.text("/proc/uptime"))
+    if since is None:
+        return False
+    # A file from the future is one of before a step of the clock. It says nothing, or there would be no end of restarts.
+    ages = (machine.age(path) for path in files)
+    return any(age is not None and 0 <= age < since for age in ages)
 
 
 def left_files(machine: Probe) -> list[str]:

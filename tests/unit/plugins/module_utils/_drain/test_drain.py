@@ -102,6 +102,23 @@ def test_nodes_are_asked_once_whatever_the_number_of_pods(world: World) -> None:
     assert world.log.count("node-a inspect") == 7, "once a pod that might move"
 
 
+def test_all_pods_are_listed_once_whatever_their_number_on_the_node(world: World) -> None:
+    for number in range(5):
+        world.pods[f"more-{number}"] = objects.pod(f"more-{number}")
+    nodes = Nodes(world)
+    listed, everywhere = nodes.list_pods, []
+
+    def list_pods(namespace: str | None, **more: Any) -> Any:
+        if not more.get("field_selector"):
+            everywhere.append(namespace)
+        return listed(namespace, **more)
+
+    nodes.list_pods = list_pods  # type: ignore[method-assign]
+    report = Drain(DrainOptions("node-a"), tools(world, nodes), nodes).preview()
+    assert [p.decision for p in report.pods].count("move") == 6
+    assert everywhere == [None]
+
+
 def test_the_drain_moves_what_can_move(world: World) -> None:
     nodes = Nodes(world)
     report = drain(world, nodes)

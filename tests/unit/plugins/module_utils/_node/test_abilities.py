@@ -187,6 +187,7 @@ def test_a_node_with_crio() -> None:
     assert found["kubelet"] == {
         "version": "1.29.4",
         "config_dir": "/d",
+        "restart_due": False,
         "checkpoint": True,
         "checkpoint_elsewhere": False,
     }
@@ -208,6 +209,17 @@ def test_a_crio_that_has_not_read_our_files(written: float, due: bool) -> None:
         {path: written}.get,
     )
     assert abilities.collect(probe)["runtime"]["restart_due"] is due
+
+
+@pytest.mark.parametrize(("written", "due"), [(5.0, True), (50.0, False)], ids=["after its start", "before"])
+def test_a_kubelet_that_has_not_read_our_drop_in(written: float, due: bool) -> None:
+    node = Node()
+    pid = node.commands["systemctl show --property=MainPID kubelet"].strip().partition("=")[2]
+    node.files[f"/proc/{pid}/stat"] = f"{pid} (kubelet) S {'0 ' * 18}{(100 - 20) * os.sysconf('SC_CLK_TCK')} 0 0"
+    node.files["/proc/uptime"] = "100.00 1.0"
+    ages = {f"/d/{abilities.KUBELET_DROP_IN}": written}
+    probe = facts.Probe(node.run, node.read, {"/usr/bin/kubelet"}.__contains__, find, ages.get)
+    assert abilities.collect(probe)["kubelet"]["restart_due"] is due
 
 
 def test_another_engine_than_the_kubelets() -> None:

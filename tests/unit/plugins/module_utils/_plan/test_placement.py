@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,26 @@ def chosen(
     return place(
         subject, sites, pods, all_nodes=all_nodes, own_digest=objects.DIGEST, options=OPTIONS, reserved=reserved
     )
+
+
+def test_a_node_that_does_not_reach_a_volume_is_passed_by() -> None:
+    sites = [
+        site("near", {"metadata": {"labels": {"zone": "1"}}}),
+        site("empty", {"metadata": {"labels": {"zone": "2"}}}),
+    ]
+    zone = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["1"]}]}]}
+    subject = Subject(
+        objects.pod(),
+        "node-a",
+        images={s.name: HERE for s in sites},
+        claims={"data": {"spec": {"volumeName": "pv"}}},
+        volumes={"pv": {"spec": {"nodeAffinity": {"required": zone}}}},
+    )
+    pods = [busy("other", "near", "2")]
+    options: Any = {"all_nodes": [s.node for s in sites], "own_digest": objects.DIGEST, "options": OPTIONS}
+    placement = place(subject, sites, pods, **options)
+    assert (placement.target, codes(placement, "empty")) == ("near", ["volume_affinity"])
+    assert place(replace(subject, volumes={"pv": {}}), sites, pods, **options).target == "empty"
 
 
 def codes(placement: Placement, node: str) -> list[str]:
