@@ -362,8 +362,11 @@ POINTS: dict[tuple[str, str, tuple[str, ...]], list[str]] = {
     ("files-successor", TARGET, STANDS): ["target:restore:after"],
 }  # fmt: skip
 
+SPOKE_AND_HUNG = ("target:send:data_ok:after", "target:phase:data_ready")
+"""The word was heard, so it may be answered before the silence that follows is one."""
+
 MATRIX = [
-    Fault(shape, node, point, action, ends)
+    Fault(shape, node, point, action, DOUBT if action == "hang" and point in SPOKE_AND_HUNG else ends)
     for (shape, node, ends), points in POINTS.items()
     for point in points
     for action in ACTIONS

@@ -361,8 +361,13 @@ class TargetFerry(Ferry):
         request = {"folder": self.paths.images, "limit": int(self.config["need_bytes"]), "identity": self._identity}
         carrier.carry({**way, **request, "manifest": manifest}, pulse)
 
+    def _await_word(self) -> None:
+        """From the report on the source may give its word; if we hang then, our guard gives the arrival up, and that ends the doubt."""
+        deadman.within(self.deadlines.freeze + deadman.MARGIN)
+
     def _run_twin(self) -> None:
         self._restore_all()
+        self._await_word()
         self.peer().send("ready", phases=self.phases.entries())
         self.enter("ready")
         message = self._next(self.deadlines.freeze)
@@ -377,6 +382,7 @@ class TargetFerry(Ferry):
         self._resumed(downtime)
 
     def _run_successor(self) -> None:
+        self._await_word()
         self.peer().send("data_ok")
         self.enter("data_ready")
         message = self._next(self.deadlines.freeze)

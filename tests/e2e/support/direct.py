@@ -576,6 +576,7 @@ class Crossing:
 
     def go_home(self) -> bool:
         """After a restore that failed: the dump is restored where it was made."""
+        self._end_hung_creates()
         self.target.remove()
         answer = self.ask(TARGET, "surrender")
         assert answer["surrendered"], answer
@@ -593,8 +594,16 @@ class Crossing:
         self.ask(SOURCE, "finish")
         self.ended = True
 
+    def _end_hung_creates(self) -> None:
+        """What the kubelet's patience with its runtime comes to: containerd kills what does not end. Nothing is removed before."""
+        points = {point: action for each in self.faults.values() for point, action in each.items()}
+        if any(point.startswith("handler:") and action == "hang" for point, action in points.items()):
+            lines = [f"pkill -9 -f '[c]reate.*{copy.id}'" for copy in self.copies]  # not the shell that says it
+            everywhere(lambda node: self.hands.run(node, "; ".join(lines), check=False))
+
     def clean(self) -> None:
         """Take everything away, whatever state the test left it in."""
+        self._end_hung_creates()
         for node in NODES if self.faults else ():
             self.hands.run(node, f"rm -f {FAULTS} /run/podferry/hold.* /run/podferry/trace", check=False)
         if not self.ended:

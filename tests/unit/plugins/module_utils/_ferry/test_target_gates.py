@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import (
     DeadlineExceeded,
+    InvalidInput,
     RestoreFailed,
     StateConflict,
 )
@@ -133,3 +134,25 @@ def test_a_stored_dump_that_may_more_than_the_container(
     ferry.mode, ferry.gates["web"].config = "twin", {}
     with pytest.raises(StateConflict):
         ferry._begin("web", ferry.gates["web"], lambda: None)
+
+
+@pytest.mark.parametrize(("way", "report"), [("_run_twin", "ready"), ("_run_successor", "data_ok")])
+def test_a_target_that_may_be_given_the_word_is_watched(
+    ferry: Any, monkeypatch: pytest.MonkeyPatch, way: str, report: str
+) -> None:
+    """If it hangs when the word comes, only its guard can end the source's doubt; so it is watched before the source can give it."""
+    done: list[Any] = []
+    monkeypatch.setattr(target.deadman, "within", lambda seconds: done.append(seconds))
+    ferry.deadlines = types.SimpleNamespace(freeze=30.0)
+    ferry._restore_all = lambda: None
+    ferry.phases = types.SimpleNamespace(entries=list)
+    ferry.enter = lambda _name: None
+
+    def send(kind: str, **_fields: Any) -> None:
+        done.append(kind)
+
+    ferry.peer = lambda: types.SimpleNamespace(send=send)
+    ferry._next = lambda _timeout: {"m": "nothing that is awaited"}
+    with pytest.raises(InvalidInput):
+        getattr(ferry, way)()
+    assert done == [35.0, report]
