@@ -195,13 +195,16 @@ def test_a_timer_comes_and_goes(plays: Plays, lab: Lab) -> None:
 
     assert timer("hourly").changed > 0
     assert timer("hourly").changed == 0
-    assert lab.ssh("node-a", "systemctl", "is-active", "podferry-checkpoint-redis-0.timer").stdout.strip() == "active"
-    variables = json.loads(lab.ssh("node-a", "cat", "/etc/systemd/system/podferry-checkpoint-redis-0.json").stdout)
+    unit = "podferry-checkpoint-prod-redis-0"
+    assert lab.ssh("node-a", "systemctl", "is-active", f"{unit}.timer").stdout.strip() == "active"
+    variables = json.loads(lab.ssh("node-a", "cat", f"/etc/systemd/system/{unit}.json").stdout)
     assert variables.items() >= {"pod": "redis-0", "namespace": "prod"}.items()
-    command = lab.ssh("node-a", "systemctl", "show", "-P", "ExecStart", "podferry-checkpoint-redis-0.service").stdout
+    command = lab.ssh("node-a", "systemctl", "show", "-P", "ExecStart", f"{unit}.service").stdout
     assert "playbooks/checkpoint.yml" in command
+    environment = lab.ssh("node-a", "systemctl", "show", "-P", "Environment", f"{unit}.service").stdout
+    assert "ANSIBLE_COLLECTIONS_PATH=/" in environment, "root has no collections of its own"
     plays.run("checkpoint", pod="x", schedule="never ever").refused("never ever")
-    assert timer("absent").changed > 0
+    assert plays.run("checkpoint", timer="prod-redis-0", schedule="absent", timer_host="node-a").ok().changed > 0
     assert timer("absent").changed == 0
     left = lab.ssh("node-a", "ls /etc/systemd/system").stdout
     assert "podferry-checkpoint" not in left

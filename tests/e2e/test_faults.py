@@ -691,6 +691,22 @@ def test_controller_lost_while_its_word_is_awaited(hands: Hands, traces: Traces,
     nothing_left(traces)
 
 
+def test_a_person_goes_back_to_the_source(hands: Hands, traces: Traces) -> None:
+    """The target ran and was lost, and what it did does not count (docs/failures.md): the source's older state goes on."""
+    with crossing(hands) as one:
+        assert one.carry() == "committed"
+        one.target.grows(BOUND)
+        one.target.remove()
+        one.source.stands()
+        with pytest.raises(NodeError):
+            one.ask(SOURCE, "thaw", target_record="aborted")
+        one.ask(SOURCE, "thaw", target_record="forsaken")
+        runs_on(one.source, BOUND)
+        one.finish()
+        one.source.grows(BOUND)
+    nothing_left(traces)
+
+
 @in_full
 def test_cancel(hands: Hands, traces: Traces) -> None:
     """In the freeze: the source runs on."""

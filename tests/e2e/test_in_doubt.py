@@ -78,10 +78,12 @@ def test_both_ways_out(lab: Lab, plays: Plays, cluster: Cluster, traces: Traces,
         assert "thawed" in record
         # 2. The target runs: the source must go.
         ferry(lab, "node-a", "settle", run=run, target_record="going")
+        labels = {"podferry.live/run": None, "app": source}
+        cluster.core.patch_namespaced_pod(target, cluster.namespace, {"metadata": {"labels": labels}})
         cluster.delete(source)
         ferry(lab, "node-a", "finish", run=run)
-        cluster.core.patch_namespaced_pod(target, cluster.namespace, {"metadata": {
-            "annotations": {"podferry.live/arrival": None}, "labels": {"podferry.live/run": None, "app": source}}})  # fmt: skip
+        marks = {"podferry.live/arrival": None}
+        cluster.core.patch_namespaced_pod(target, cluster.namespace, {"metadata": {"annotations": marks}})
         ferry(lab, "node-b", "finish", run=run)
         alive, gone = target, source
     else:

@@ -31,6 +31,10 @@ _SHOWN = (
 _DROP_SECONDS = 20.0
 
 
+FORSAKEN = "forsaken"
+"""What a person says in the place of the target's record, to go back to the source's older state (docs/failures.md)."""
+
+
 def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = paths.STATE) -> list[dict[str, t.Any]]:
     """The runs that this node knows, of one pod (as source's or target's name) or of all."""
     found = []
@@ -126,14 +130,19 @@ def surrender(place: paths.RunPaths, runner: Runner) -> dict[str, t.Any]:
 def thaw_source(place: paths.RunPaths, proof: t.Mapping[str, t.Any], runner: Runner) -> None:
     """Thaw a source in doubt, on the proof that the target's record is aborted.
 
+    ``forsaken`` instead is the word of a person, never of a controller: the target ran and is gone, and what it did does
+    not count. Then also a source that was told that its target runs goes on.
+
     :raises StateConflict: no such proof, or the source was killed.
     """
-    if proof.get("target_record") != "aborted":
+    word = proof.get("target_record")
+    if word not in ("aborted", FORSAKEN):
         raise StateConflict("the source is thawed only on the proof that the target's record is aborted")
     journal = _after_its_ferry(place, runner)
     if journal.state == "copied":
         return  # it runs
-    if journal.state not in ("in_doubt", "go_given", "relinquished", "aborted"):
+    stands = ("in_doubt", "go_given", "relinquished", "aborted", *(("committed",) if word == FORSAKEN else ()))
+    if journal.state not in stands:
         raise StateConflict(f"the source of run {place.run} is {journal.state}: it cannot be thawed")
     if journal.state != "aborted":  # that was written after the thaw: what stands now stands for another run
         _thaw(journal)

@@ -154,16 +154,14 @@ def _successor_awaited(run: Run) -> bool:
 def ways_out(run: Run) -> list[str]:
     """Commands for a person when nobody can be asked."""
     plan = run.plan
-    look = f"ls /run/podferry/runs/{run.id}/record.*"
-    delete = f"kubectl -n {plan.namespace} delete pod"
+    look = f"ls /run/podferry/runs/{run.id}/"
     there = (
-        f"2. If {plan.target_node} is back and shows record.going or record.done ({look}), the pod runs there: "
-        f"delete the source pod ({delete} {plan.pod} --grace-period=0) and never thaw it."
+        f"2. If {plan.target_node} is back and shows thawed or record.done ({look}), the pod ran there: the source on "
+        f"{plan.source_node} must go (docs/failures.md, in_doubt, step 2)."
     )
     back = (
-        f"3. If {plan.target_node} shows record.aborted, or is switched off for good (fenced), the source may go on: "
-        f"delete the target pod ({delete} {plan.target_pod} --grace-period=0 --force) and on {plan.source_node} "
-        "resume the container (runc --root <root> resume <id>)."
+        f"3. If {plan.target_node} shows neither, or is switched off for good (fenced), the source may go on once it is "
+        "certain that the target never will (docs/failures.md, in_doubt, steps 3 and 4: the order counts)."
     )
     ways = [
         f"1. Bring both nodes back and run the play again: it settles run {run.id} by itself.",

@@ -56,7 +56,8 @@ def check_source(subject: Subject, options: Options) -> list[Refusal]:
     if facts is not None:
         found += compatibility.check_node(name, facts, subject.own_digest)
     if inspection is not None:
-        found += workload.check_workload(inspection, predicates.container_ids(pod), options.tcp)
+        seen = workload.check_workload(inspection, predicates.container_ids(pod), options.tcp)
+        found += [r for r in seen if r.code not in _ABOUT_OTHER_NODES]
         found += budgets.check_liveness(pod, inspection, twin=False)
         if facts is not None:
             found += compatibility.check_sockets(inspection, facts, name)

@@ -191,7 +191,9 @@ CATALOGUE: dict[str, Kind] = {
     "host_ipc": Kind("The pod uses the host's IPC namespace.", "Set hostIPC to false."),
     "host_port": Kind("A container has a hostPort.", "Use a Service instead.", planned=True),
     "host_path": Kind(
-        "A hostPath volume belongs to its node.", "Use a volume that both nodes can reach.", planned=True
+        "A hostPath volume, or another mount from the node, belongs to its node.",
+        "Use a volume that both nodes can reach.",
+        planned=True,
     ),
     "shared_process_namespace": Kind(
         "The containers share one process namespace.", "Set shareProcessNamespace to false.", planned=True
@@ -305,7 +307,9 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "liveness": Kind(
         "The freeze may outlast what the pod's HTTP or gRPC probe survives.",
-        "Raise failureThreshold or periodSeconds of the probe: (failureThreshold-1) x periodSeconds - timeoutSeconds must exceed the freeze.",
+        "Raise failureThreshold or periodSeconds of the probe: (failureThreshold-1) x periodSeconds - timeoutSeconds must exceed the freeze, "
+        "and for a pod that gets a new name also the time until the target is Ready (initialDelaySeconds + successThreshold x periodSeconds "
+        "of its startup and readiness probes, and 1.5 s).",
     ),
     # -- what runs inside
     "not_in_runtime": Kind(
@@ -334,7 +338,7 @@ CATALOGUE: dict[str, Kind] = {
         "A unix socket joins containers in a way that cannot be carried: one socket open in two of them, more than 200 connections, an end outside the pod.",
         "Let the containers talk over TCP on the pod's loopback, or close the socket before moving.",
     ),
-    "user_ns_inside": Kind("A process lives in another user namespace.", "Run the program without one.", planned=True),
+    "user_ns_inside": Kind("The container has a user namespace.", "Set hostUsers to true.", planned=True),
     "tcp_established": Kind(
         "There are established TCP connections, and tcp=refuse was asked for.",
         "Use tcp=close, or close the connections first.",
@@ -349,11 +353,10 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "socket_unlistable": Kind("A socket is of a kind that cannot be carried.", "Close it before moving.", planned=True),
     "open_volume_file": Kind(
-        "A file on a kubelet-managed volume is open.",
-        "Close it: these files are other files on the target.",
+        "/etc/hosts, /etc/hostname, /etc/resolv.conf or the termination log is open.",
+        "Close it: these are other files on the target.",
         planned=True,
     ),
-    "mount": Kind("A mount inside the container is of a kind that is not carried.", "Remove it.", planned=True),
     # -- what others say
     "admission": Kind(
         "The API refuses the target pod (server-side dry run).", "See the API's words: quota, admission policy or RBAC."

@@ -15,7 +15,7 @@ from .options import TcpMode
 from .refusals import Refusal, refuse
 
 _HANDLERS = ("", "runc", "crun", "podferry", "default")
-_REFUSED_MOUNTS = {"hostpath": "host_path"}
+_CARRIED_MOUNTS = ("kubelet-volume", "sandbox", "standard")
 
 
 def check_workload(inspection: PodInspection, expected_ids: Mapping[str, str], tcp: TcpMode) -> list[Refusal]:
@@ -67,16 +67,13 @@ def check_container(c: ContainerInspection, tcp: TcpMode) -> list[Refusal]:
     if c.devices:
         found.append(refuse("device", f"{where} has devices: {_some(c.devices)}."))
     if c.user_namespace:
-        found.append(refuse("user_ns_inside", f"{where} has processes in a user namespace."))
+        found.append(refuse("user_ns_inside", f"{where} has a user namespace."))
     if c.open_volume_files:
         found.append(refuse("open_volume_file", f"{where} has open: {_some(c.open_volume_files)}."))
     for mount in c.mounts:
-        code = _REFUSED_MOUNTS.get(str(mount.get("kind")))
-        if code:
-            found.append(refuse(code, f"{where} has {mount.get('source')} mounted at {mount.get('destination')}."))
-        elif mount.get("kind") not in ("kubelet-volume", "sandbox", "standard"):
+        if mount.get("kind") not in _CARRIED_MOUNTS:
             found.append(
-                refuse("mount", f"{where} has a mount of kind {mount.get('kind')} at {mount.get('destination')}.")
+                refuse("host_path", f"{where} has {mount.get('source')} mounted at {mount.get('destination')}.")
             )
     return found + _check_sockets(where, c, tcp)
 

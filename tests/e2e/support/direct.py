@@ -48,7 +48,7 @@ BESIDE = ("twin", "copy")
 DEADLINES = {"idle": 40.0, "claim": 10.0, "freeze": 15.0, "restore": 12.0, "settle": 4.0, "silence": 2.5}
 OF_A_RUN = (
     "systemctl stop 'podferry-{run}*'; umount /run/podferry/runs/{run}*/images; "
-    "rm -rf /run/podferry/*/{run}* /var/lib/podferry/*/{run}*"
+    "rm -rf /run/podferry/*/{run}* /var/lib/podferry/*/{run}*; find /run/podferry/arrivals -lname '*/{run}*' -delete"
 )
 """Takes what is left of a run from a node, whatever the run says."""
 START_SECONDS = 20.0

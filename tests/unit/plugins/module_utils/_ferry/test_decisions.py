@@ -312,11 +312,12 @@ def test_kill_only_a_source_that_was_given_up(node: Node, state: str) -> None:
 
 
 @pytest.mark.parametrize("state", SOURCE_STATES)
-@pytest.mark.parametrize("proof", ["aborted", "going", "done", "armed", "none", None])
+@pytest.mark.parametrize("proof", ["aborted", "forsaken", "going", "done", "armed", "none", None])
 def test_thaw_needs_the_proof_and_a_source_in_doubt(node: Node, state: str, proof: str | None) -> None:
     node.source(state)
-    allowed = proof == "aborted" and state in ("in_doubt", "go_given", "relinquished", "aborted")
-    if proof == "aborted" and state == "copied":
+    allowed = proof in ("aborted", "forsaken") and state in ("in_doubt", "go_given", "relinquished", "aborted")
+    allowed |= (proof, state) == ("forsaken", "committed")
+    if proof in ("aborted", "forsaken") and state == "copied":
         lifecycle.thaw_source(node.place, {"target_record": proof}, node.run)
         assert (node.journal(), node.running) == ("copied", 0)  # it runs already
     elif allowed:

@@ -36,8 +36,10 @@ def test_a_plain_pod_is_taken() -> None:
 def test_what_only_keeps_a_pod_from_moving_does_not_count() -> None:
     change = {"spec": {"volumes": [{"name": "data", "hostPath": {"path": "/srv"}}]}}
     pod = objects.pod(change=change, ports=[{"containerPort": 80, "hostPort": 80}])
-    assert checkpoint.check_source(subject(pod), OPTIONS) == []
-    assert "data" in checkpoint.warnings(subject(pod))[0]
+    mounted = {"mounts": [{"destination": "/data", "source": "/srv", "kind": "hostpath"}]}
+    on_it = subject(pod, inspection=PodInspection.parse(objects.inspection(mounted)))
+    assert checkpoint.check_source(on_it, OPTIONS) == []
+    assert "data" in checkpoint.warnings(on_it)[0]
 
 
 def test_what_cannot_be_dumped_is_refused() -> None:

@@ -304,7 +304,6 @@ CASES: list[tuple[str, Snapshot, Options]] = [
     ("udp_connected", inside({"sockets": {"udp_connected": 1}}), OPTIONS),
     ("socket_unlistable", inside({"sockets": {"unlistable": ["packet"]}}), OPTIONS),
     ("open_volume_file", inside({"open_volume_files": ["/etc/hosts"]}), OPTIONS),
-    ("mount", inside({"mounts": [{"destination": "/x", "kind": "fuse"}]}), OPTIONS),
     ("admission", snapshot(dry_run_error="exceeded quota: q"), replace(OPTIONS, name="new")),
 ]  # fmt: skip
 
