@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Puts an archive of a container that lies on the task's host (of the kubelet, CRI-O, containerd or podman, or an OCI image of one) into a store, as a
     checkpoint that C(playbooks/restore.yml) brings back like any other. The archive stays.
-  - An archive does not hold the pod. It is read from the cluster, or given.
+  - An archive does not hold the pod. It is read from the cluster, or given. An archive that says it is of another pod, of an earlier one of that name, or of
+    another image than the pod has, is refused.
   - Only a pod with one container can come back from an archive. Connections that leave it are closed.
 extends_documentation_fragment:
   - podferry.live._attributes
