@@ -49,12 +49,12 @@ options:
     type: str
   namespace:
     description:
-      - Namespace of O(pod).
+      - Namespace of O(pod), or of an O(definition) that names none.
     type: str
     default: default
   definition:
     description:
-      - The pod as the API had it, with C(metadata), C(spec) and, for the image's digest, C(status).
+      - The pod as the API had it, of one container, with C(metadata), C(spec) and, for the image's digest, C(status).
     type: dict
   compression:
     description:
