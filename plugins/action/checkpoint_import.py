@@ -14,9 +14,10 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.adopt import Archive, adopt
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.make import Wish
-from ansible_collections.podferry.live.plugins.module_utils._common.errors import NotFound, PodferryError
+from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput, NotFound, PodferryError
 from ansible_collections.podferry.live.plugins.module_utils._kube import predicates
 from ansible_collections.podferry.live.plugins.module_utils._migrate.migration import api_errors
+from ansible_collections.podferry.live.plugins.module_utils._store import names
 from ansible_collections.podferry.live.plugins.plugin_utils._kube_arguments import KUBE_ARGUMENTS
 from ansible_collections.podferry.live.plugins.plugin_utils._shelf import STORE_ARGUMENTS, vault_opener
 from ansible_collections.podferry.live.plugins.plugin_utils._tools import EXPECTED, failed, make_cluster, node_peer
@@ -49,7 +50,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             argument_spec=ARGUMENTS, required_one_of=[("pod", "definition")]
         )
         try:
-            pod = arguments["definition"] or self._pod(arguments)
+            given = arguments["definition"]
+            pod = self._pod(arguments) if given is None else pod_of(given, arguments["namespace"])
+            check_single(pod, arguments["container"])
             archive = Archive(arguments["path"], self._size(arguments["path"], task_vars), arguments["container"], pod)
             if self._task.check_mode:
                 return {**result, "changed": True, "msg": f"would import {archive.path}"}
@@ -80,12 +83,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 f"there is no pod {arguments['namespace']}/{arguments['pod']}, and an archive does not hold one",
                 "Give definition.",
             )
-        containers = [str(c.get("name")) for c in predicates.containers_of(pod)]
-        if containers != [arguments["container"]]:
-            raise PodferryError(
-                f"the pod has the containers {', '.join(containers)}: an archive holds one, and the others' state would be another",
-                "Take a checkpoint of the whole pod with pod_checkpoint.",
-            )
         return dict(pod)
 
     def _size(self, path: str, task_vars: dict[str, Any]) -> int:
@@ -95,3 +92,26 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 f"there is no file {path} on this node", "Give the path that kubelet_checkpoint has returned."
             )
         return int(found["stat"]["size"])
+
+
+def pod_of(definition: dict[str, Any], namespace: str) -> dict[str, Any]:
+    """The pod of a definition, of this namespace if it names none. Raises InvalidInput."""
+    metadata, spec = definition.get("metadata"), definition.get("spec")
+    if definition.get("kind") not in (None, "Pod") or not isinstance(metadata, dict) or not isinstance(spec, dict):
+        raise InvalidInput("definition is no pod", "Give the pod as the API had it, with metadata and spec.")
+    containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    if not all(isinstance(container, dict) for container in containers) or not spec.get("containers"):
+        raise InvalidInput("definition is a pod without containers", "Give the pod as the API had it.")
+    pod = {**definition, "metadata": {**metadata, "namespace": metadata.get("namespace") or namespace}}
+    names.valid_place(pod["metadata"]["namespace"], metadata.get("name"))
+    return pod
+
+
+def check_single(pod: dict[str, Any], container: str) -> None:
+    """Raises PodferryError when the pod has other containers than this one."""
+    containers = [str(c.get("name")) for c in predicates.containers_of(pod)]
+    if containers != [container]:
+        raise PodferryError(
+            f"the pod has the containers {', '.join(containers)}: an archive holds one, and the others' state would be another",
+            "Take a checkpoint of the whole pod with pod_checkpoint.",
+        )

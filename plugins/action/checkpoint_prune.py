@@ -67,6 +67,8 @@ def policy(arguments: dict[str, Any]) -> Policy:
     for name, least in (("count", 1), ("bytes", 1), ("at_least", 0)):
         if arguments[name] is not None and arguments[name] < least:
             raise InvalidInput(f"{name}={arguments[name]}: at least {least}")
+    if arguments["pod"] and not arguments["namespace"]:  # it would be that pod's name in every namespace
+        raise InvalidInput("pod is given, and namespace is empty", "Give the pod's namespace.")
     if arguments["namespace"]:
         names.valid_place(arguments["namespace"], arguments["pod"] or "any")
     return Policy(

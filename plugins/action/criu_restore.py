@@ -59,10 +59,10 @@ class ActionModule(ControllerAction):
         try:
             peer = node_peer(task_vars, self._play_context)
         except InventoryError as exc:
-            return failed(result, exc)
+            return {**failed(result, exc), "run": run}
         try:
             restores = Restores(peer, vault_opener(arguments)(peer), engine_digest(str(MODULE_UTILS)))
-            return {**result, **self._carry_out(restores, peer, run, arguments, who(task_vars))}
+            return {**result, "run": run, **self._carry_out(restores, peer, run, arguments, who(task_vars))}
         except RestoreFailed as exc:
             return {**failed(result, exc), "run": run, "criu_log": exc.log}
         except PodferryError as exc:
@@ -88,7 +88,6 @@ class ActionModule(ControllerAction):
             armed = restores.arm(wanted, run, context={"by": by})
             return {
                 "changed": True,
-                "run": run,
                 "checkpoint": armed.checkpoint,
                 "node": armed.node,
                 "manifest": armed.manifest,
@@ -96,10 +95,11 @@ class ActionModule(ControllerAction):
                 "msg": f"{armed.checkpoint} waits on {armed.node} for pod {armed.namespace}/{armed.pod}",
             }
         if arguments["state"] == "absent":
-            if self._task.check_mode:
-                return {"changed": restores.known(run), "run": run}
-            return {"changed": restores.end(run), "run": run}
+            dry = bool(self._task.check_mode)
+            changed = restores.known(run) if dry else restores.end(run)
+            did = f"{'would take' if dry else 'took'} run {run} from {peer.node}"
+            return {"changed": changed, "msg": did if changed else f"{peer.node} has nothing of run {run}"}
         if self._task.check_mode:
-            return {"changed": False, "run": run}
+            return {"changed": False, "msg": f"would wait for the restore of run {run}"}
         containers = restores.wait(run, float(arguments["timeout"]))
-        return {"changed": False, "run": run, "containers": containers, "msg": f"restored on {peer.node}"}
+        return {"changed": False, "containers": containers, "msg": f"restored on {peer.node}"}

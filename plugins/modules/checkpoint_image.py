@@ -39,7 +39,8 @@ options:
     default: ""
   dest:
     description:
-      - Where to write, on the task's host. What is there is replaced if it is of the same O(form).
+      - Where to write, on the task's host. What is there is replaced if it is of the same O(form), which is a checkpoint archive, or one image
+        that this module has made. Everything else stays, and the task fails; also a folder with other images or files.
     type: path
     required: true
   form:

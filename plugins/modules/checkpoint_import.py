@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Puts an archive of a container that lies on the task's host (of the kubelet, CRI-O, containerd or podman, or an OCI image of one) into a store, as a
     checkpoint that C(playbooks/restore.yml) brings back like any other. The archive stays.
-  - An archive does not hold the pod. It is read from the cluster, or given.
+  - An archive does not hold the pod. It is read from the cluster, or given. An archive that says it is of another pod, of an earlier one of that name, or of
+    another image than the pod has, is refused.
   - Only a pod with one container can come back from an archive. Connections that leave it are closed.
 extends_documentation_fragment:
   - podferry.live._attributes
@@ -48,12 +49,12 @@ options:
     type: str
   namespace:
     description:
-      - Namespace of O(pod).
+      - Namespace of O(pod), or of an O(definition) that names none.
     type: str
     default: default
   definition:
     description:
-      - The pod as the API had it, with C(metadata), C(spec) and, for the image's digest, C(status).
+      - The pod as the API had it, of one container, with C(metadata), C(spec) and, for the image's digest, C(status).
     type: dict
   compression:
     description:

@@ -163,7 +163,8 @@ checkpoint:
     asks_for:
       description: >-
         What an engine would give the container of its host if it restored this checkpoint as its metadata says, such as devices, mounts of podman's, hooks,
-        and annotations that engines act on.
+        and annotations that engines act on. With RV(checkpoint.engine) empty it is judged as one of podman's. What says that it is of containerd or CRI-O is
+        not to be imported into podman.
       type: list
       elements: str
       sample: ["mount of /etc at /host"]

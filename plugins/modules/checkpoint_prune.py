@@ -38,7 +38,7 @@ options:
     type: str
   pod:
     description:
-      - Only checkpoints of this pod.
+      - Only checkpoints of this pod. Needs O(namespace), which must not be empty then.
     type: str
   count:
     description:

@@ -99,6 +99,8 @@ EXAMPLES = r"""
 - name: Create the pod
   podferry.live.restored_pod:
     manifest: "{{ armed.manifest }}"
+  # There is no manifest in check mode: it is in the checkpoint, which is not fetched then.
+  when: not ansible_check_mode
 
 - name: Wait for the restore
   podferry.live.criu_restore:
@@ -108,8 +110,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 run:
-  description: Id of the run.
-  returned: always
+  description: Id of the run. In check mode with O(state=armed), one that no node knows.
+  returned: always, except when the arguments are wrong
   type: str
 checkpoint:
   description: Id of the checkpoint.
@@ -125,7 +127,7 @@ manifest:
   type: dict
 containers:
   description: The restored containers, with name, id and the process that is first in them.
-  returned: state=restored
+  returned: state=restored, except in check mode
   type: list
   elements: dict
 criu_log:

@@ -10,6 +10,7 @@ containerd writes an image layer (deletions are files called ``.wh.NAME``), CRI-
 from __future__ import annotations
 
 import os
+import sys
 import tarfile
 import typing as t
 
@@ -22,8 +23,6 @@ _WHITEOUT = ".wh."
 _OPAQUE_WHITEOUT = ".wh..wh..opq"
 _OWN_WHITEOUTS = ".wh..wh."
 _MOST_DELETED = 1_000_000
-_OVERHEAD = 4096
-"""What an entry takes in the archive besides its data, more or less."""
 _TYPES = {
     FILE: tarfile.REGTYPE,
     HARD_LINK: tarfile.LNKTYPE,
@@ -104,19 +103,44 @@ def rewrite(stream: Bytes | None, found: Survey, path: str, limit: int) -> int:
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as sink:
-        with tarfile.TarFile(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20) as tar:
-            left = limit
-            for name in sorted(found.deleted):  # the image's; what is new under the same name comes after it
-                info = tarfile.TarInfo(name)
-                info.pax_headers = {tree.DELETED: "1"}
-                left = _spend(left, _OVERHEAD)
-                tar.addfile(info)
-            if stream is not None:
-                for entry in tarstream.entries(stream):
-                    left = _spend(left, _OVERHEAD + entry.size)
-                    _entry(tar, entry, found)
-                tarstream.drain(stream)
+        _write(stream, found, sink, limit)
         return sink.tell()
+
+
+def measure(stream: Bytes | None, found: Survey) -> int:
+    """The bytes that :func:`rewrite` writes: more than the changes have, if these are compressed, or many and small."""
+    sink = _Counter()
+    _write(stream, found, t.cast("t.IO[bytes]", sink), sys.maxsize)
+    return sink.tell()
+
+
+def _write(stream: Bytes | None, found: Survey, sink: t.IO[bytes], limit: int) -> None:
+    with tarfile.TarFile(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20) as tar:
+        for name in sorted(found.deleted):  # the image's; what is new under the same name comes after it
+            info = tarfile.TarInfo(name)
+            info.pax_headers = {tree.DELETED: "1"}
+            tar.addfile(info)
+            _check_room(sink, limit)
+        if stream is not None:
+            for entry in tarstream.entries(stream):
+                _check_room(sink, limit - entry.size)
+                _entry(tar, entry, found)
+            tarstream.drain(stream)
+    _check_room(sink, limit)
+
+
+class _Counter:
+    """Keeps nothing of what is written but how much it is."""
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    def write(self, data: bytes) -> int:
+        self._size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._size
 
 
 def _entry(tar: tarfile.TarFile, entry: Entry, found: Survey) -> None:
@@ -130,6 +154,8 @@ def _entry(tar: tarfile.TarFile, entry: Entry, found: Survey) -> None:
     info = tarfile.TarInfo(name or ".")
     info.type = _TYPES[entry.type]
     info.mode, info.uid, info.gid, info.mtime = entry.mode, entry.uid, entry.gid, entry.mtime
+    if entry.mtime.is_integer():  # a header of its own for the fraction would double small files
+        info.mtime = int(entry.mtime)
     if entry.type == SYMLINK:
         info.linkname = entry.link
     elif entry.type == HARD_LINK:
@@ -175,7 +201,6 @@ def _above(name: str) -> list[str]:
     return found
 
 
-def _spend(left: int, amount: int) -> int:
-    if amount > left:
+def _check_room(sink: t.IO[bytes], limit: int) -> None:
+    if sink.tell() > limit:
         raise TooLarge("the changes of the files are more than was reserved for them", "Reserve more memory.")
-    return left - amount

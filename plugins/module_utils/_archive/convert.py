@@ -98,6 +98,25 @@ def convert(
     }
 
 
+def weigh(archive_path: str) -> int:
+    """The bytes that :func:`convert` writes, more or less; an archive may be compressed, and what changed in it once more.
+
+    :raises InvalidInput: it is none, is damaged or unsafe.
+    """
+    checkpoint = Checkpoint(archive_path)
+    size = int(info.inspect(checkpoint)["containers"][0]["bytes"]["unpacked"])
+    survey = _survey(checkpoint, checkpoint.limits)
+    nothing = changes.Survey(frozenset(), frozenset())
+    deletions = survey.deleted
+    for member in checkpoint.members():
+        if member.name in (ROOTFS, SHM):
+            with unpacked(member, checkpoint.limits) as stream:
+                size += changes.measure(stream, survey if member.name == ROOTFS else nothing) - member.size
+            if member.name == ROOTFS:
+                deletions = frozenset()
+    return size + (changes.measure(None, survey) if deletions else 0)
+
+
 def moment(text: str) -> str:
     """A time as manifests have it; empty when it is none."""
     matched = _WHEN.fullmatch(text)

@@ -26,7 +26,7 @@ from .._common.files import sync_directory
 from . import info, layout, metadata, tarstream
 from .errors import AsksForHost
 from .metadata import PODMAN
-from .reader import Checkpoint
+from .reader import CONFIG, Checkpoint
 from .streams import DEFAULT, Part, compressed, open_file, unpacked
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -35,6 +35,8 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 _MOST_NOTE = 512
+_CREATOR = "podferry checkpoint_image"
+_LAYOUT = ("oci-layout", "index.json", "blobs")
 _ENGINES = {"containerd": "containerd", "crio": "CRI-O", "podman": "Podman"}
 """As checkpointctl names them."""
 
@@ -110,6 +112,7 @@ def make(checkpoint: Checkpoint, wanted: Wanted, *, write: bool, allow_host_acce
         current = _current(wanted, layer.diff_id, notes)
         if current is not None:
             return Result(False, current, notes, size)
+        _check_same_form(wanted)
     if not write:
         return Result(True, "", notes, size)
     created = told["checkpointed"] or told["created"]
@@ -282,7 +285,7 @@ def _parents(path: str) -> list[str]:
 
 
 def _replaceable(wanted: Wanted) -> None:
-    """:raises StateConflict: what is there is not ours to replace."""
+    """:raises StateConflict: what is there is of another kind."""
     folder = os.path.isdir(wanted.path)
     if (
         folder != (wanted.form == "oci-dir")
@@ -292,6 +295,52 @@ def _replaceable(wanted: Wanted) -> None:
         raise StateConflict(
             f"{wanted.path} is there and is something else than {wanted.form}", "Remove it, or choose another path."
         )
+
+
+def _check_same_form(wanted: Wanted) -> None:
+    """What is replaced is gone: that may be a checkpoint or an image of one, as it was asked for, and nothing else.
+
+    :raises StateConflict: it is something else, or more than that.
+    """
+    if _is_empty(wanted.path):
+        return
+    try:
+        same = _is_archive(wanted.path) if wanted.form == "archive" else _is_own_image(wanted)
+    except InvalidInput:  # also several images
+        same = False
+    if not same:
+        what = (
+            "a checkpoint archive"
+            if wanted.form == "archive"
+            else f"one image of checkpoint_image's in an {wanted.form}"
+        )
+        raise StateConflict(
+            f"{wanted.path} is there and is something else than {what}",
+            "Look at what it is. Remove it, or choose another path.",
+        )
+
+
+def _is_empty(path: str) -> bool:
+    return not os.listdir(path) if os.path.isdir(path) else os.path.isfile(path) and not os.path.getsize(path)
+
+
+def _is_archive(path: str) -> bool:
+    found = Checkpoint(path)
+    if found.form != "archive":
+        return False
+    with found.member(CONFIG) as member:
+        return member is not None
+
+
+def _is_own_image(wanted: Wanted) -> bool:
+    found = Checkpoint(wanted.path)
+    if found.image is None or found.form != wanted.form:
+        return False
+    if wanted.form == "oci-dir" and not set(os.listdir(wanted.path)) <= set(_LAYOUT):
+        return False
+    history = found.image.config.get("history")
+    steps = history if isinstance(history, list) else []
+    return any(isinstance(step, dict) and step.get("created_by") == _CREATOR for step in steps)
 
 
 def _current(wanted: Wanted, diff_id: str, notes: t.Mapping[str, str]) -> str | None:
@@ -385,7 +434,7 @@ def _write_layout(
     config = {
         "architecture": architecture,
         "config": {},
-        "history": [{"created_by": "podferry checkpoint_image"}],
+        "history": [{"created_by": _CREATOR}],
         "os": "linux",
         "rootfs": {"diff_ids": [layer.diff_id], "type": "layers"},
         **({"created": created} if created else {}),

@@ -14,7 +14,7 @@ import typing as t
 
 from .._common.errors import InvalidInput
 from .._runtime import oci
-from .errors import DamagedArchive, WrongCheckpoint
+from .errors import NOT_TRUSTED, DamagedArchive, UnsafeArchive, WrongCheckpoint
 
 CONTAINERD, CRIO, PODMAN = "containerd", "crio", "podman"
 _MOST_TEXT = 4096
@@ -47,6 +47,42 @@ _PODMAN_PATHS = (
 _NAMESPACES = ("mount", "pid", "ipc", "uts", "network")
 _KERNEL_MOUNTS = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2")
 
+_Names = t.Mapping[str, t.Any]
+
+
+def _names(*leaves: str, **inner: _Names) -> _Names:
+    return {**{key: {} for key in leaves}, **inner}
+
+
+# The keys that are looked at, with those of the objects below them (of a list, of each of its items).
+_SPEC_NAMES = _names(
+    "annotations",
+    "hooks",
+    mounts=_names("destination", "type", "source", "options"),
+    process=_names("env"),
+    linux=_names(
+        "maskedPaths",
+        devices=_names("path"),
+        namespaces=_names("type"),
+        resources=_names(devices=_names("allow")),
+    ),
+)
+_CONFIG_NAMES = _names(
+    "id",
+    "name",
+    "rootfsImage",
+    "rootfsImageID",
+    "rootfsImageName",
+    "rootfsImageRef",
+    "RawImageName",
+    "runtime",
+    "createdTime",
+    "checkpointedTime",
+    "privileged",
+    *_PODMAN_PATHS,
+)
+_STATUS_NAMES = _names("annotations")
+
 
 class Description(t.NamedTuple):
     """A checkpoint's identity; what it does not say is empty."""
@@ -66,11 +102,15 @@ class Description(t.NamedTuple):
 
 
 class Spec:
-    """``spec.dump``: the container's OCI configuration. Parts that have another form than they should count as absent."""
+    """``spec.dump``: the container's OCI configuration. Parts that have another form than they should count as absent.
+
+    :raises DamagedArchive: it is none. :raises UnsafeArchive: engines would read it otherwise.
+    """
 
     def __init__(self, value: t.Any) -> None:
         if not isinstance(value, dict):
             raise DamagedArchive("spec.dump is no OCI configuration", "Make a new checkpoint.")
+        _check_names(value, _SPEC_NAMES, "spec.dump")
         self.value: dict[str, t.Any] = value
 
     @property
@@ -121,10 +161,11 @@ def _clean(word: t.Any) -> str:
 def describe(config: t.Any, spec: Spec) -> Description:
     """Whose checkpoint it is.
 
-    :raises DamagedArchive: the description contradicts itself.
+    :raises DamagedArchive: the description contradicts itself. :raises UnsafeArchive: engines would read it otherwise.
     """
     if not isinstance(config, dict):
         raise DamagedArchive("config.dump is no description of a container", "Make a new checkpoint.")
+    _check_names(config, _CONFIG_NAMES, "config.dump")
     notes = spec.annotations
     if notes.get("io.container.manager") == "libpod":
         engine, container, pod, namespace, uid = PODMAN, text(config.get("name")), "", "", ""
@@ -172,7 +213,12 @@ def asks(config: t.Any, spec: Spec, status: t.Any, engine: str) -> list[str]:
     """What an engine would give the container of its node if it took this description at its word.
 
     podman makes the container exactly as it is described here. containerd and CRI-O take mounts and namespaces from the new pod.
+    What names neither of them may be podman's: it restores an archive whoever is said to have made it.
+
+    :raises UnsafeArchive: engines would read it otherwise.
     """
+    _check_names(config, _CONFIG_NAMES, "config.dump")
+    _check_names(status, _STATUS_NAMES, "status.dump")
     found = [f"device {text(item.get('path'))}" for item in _list(spec.part("devices")) if isinstance(item, dict)]
     hooks = spec.value.get("hooks")
     if isinstance(hooks, dict):
@@ -180,7 +226,7 @@ def asks(config: t.Any, spec: Spec, status: t.Any, engine: str) -> list[str]:
     masked = spec.part("maskedPaths")
     if masked is not None and "/proc/kcore" not in _list(masked):
         found.append("unmasked /proc")
-    if engine == PODMAN:
+    if engine not in (CONTAINERD, CRIO):
         found += _asks_podman(config if isinstance(config, dict) else {}, spec)
     notes = dict(spec.annotations)
     if isinstance(status, dict) and isinstance(status.get("annotations"), dict):
@@ -206,6 +252,22 @@ def _asks_podman(config: t.Mapping[str, t.Any], spec: Spec) -> list[str]:
         found.append("access to devices")
     separate = {text(item.get("type")) for item in _list(spec.part("namespaces")) if isinstance(item, dict)}
     return found + [f"the host's {kind} namespace" for kind in _NAMESPACES if kind not in separate]
+
+
+def _check_names(value: t.Any, known: _Names, where: str) -> None:
+    """Engines are written in Go, which takes ``Hooks`` for ``hooks``: they would obey what was not seen here.
+
+    :raises UnsafeArchive: a key is one of the known ones but for its case.
+    """
+    folded = {name.casefold() for name in known}
+    for item in value if isinstance(value, list) else [value]:
+        for key, inner in item.items() if known and isinstance(item, dict) else ():
+            if key in known:
+                _check_names(inner, known[key], where)
+            elif key.casefold() in folded:
+                raise UnsafeArchive(
+                    f"{where} has the key {text(key)!r}, which is another but for its case", NOT_TRUSTED
+                )
 
 
 def _is_own(own: re.Pattern[str], path: str) -> bool:

@@ -70,10 +70,17 @@ class Member:
 def parse_json(data: bytes, name: str) -> t.Any:
     """JSON that somebody else wrote.
 
-    :raises DamagedArchive: it is none.
+    :raises DamagedArchive: it is none. :raises UnsafeArchive: an object has a key twice; Go puts both values together, Python takes one.
     """
+
+    def single(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise UnsafeArchive(f"{name} has an object with a key twice", NOT_TRUSTED)
+        return found
+
     try:
-        return json.loads(data)
+        return json.loads(data, object_pairs_hook=single)
     except (ValueError, RecursionError) as error:
         raise DamagedArchive(f"{name} is no JSON", "Make a new checkpoint.") from error
 

@@ -19,6 +19,9 @@ FILE, HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO = "0", "1", "2",
 _TYPES = frozenset((FILE, HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, FOLDER, FIFO))
 _GLOBAL, _EXTENDED, _LONG_NAME, _LONG_LINK = "g", "x", "L", "K"
 _MOST_HEADER_BYTES = 1 << 20
+"""Of all extended headers before an entry; and of all global ones, which hold for the rest of the archive."""
+_USED = ("path", "linkpath", "size", "uid", "gid", "mtime")
+_USED_KINDS = ("GNU.sparse", "SCHILY.xattr.")
 MOST_ENTRIES = 1_000_000
 _MOST_NAME = 4096
 _NUMBER_LIMIT = 1 << 62
@@ -96,10 +99,11 @@ def entries(stream: Bytes) -> t.Iterator[Entry]:
     extended: dict[str, bytes] = {}
     long: dict[str, bytes] = {}
     count = 0
+    common_left = left = _MOST_HEADER_BYTES
     while True:
         header = _exactly(stream, BLOCK, "where the next entry should begin")
         if not any(header):
-            if extended or long:
+            if long or left < _MOST_HEADER_BYTES:
                 raise DamagedArchive("the archive ends after a header that belongs to an entry", COPY_AGAIN)
             return  # what follows the end mark is padding to the writer's block size, of whatever contents
         count += 1
@@ -107,16 +111,19 @@ def entries(stream: Bytes) -> t.Iterator[Entry]:
             raise UnsafeArchive(f"the archive has more than {MOST_ENTRIES} entries", NOT_TRUSTED)
         kind = _checked_type(header)
         if kind in (_GLOBAL, _EXTENDED, _LONG_NAME, _LONG_LINK):
-            data = _payload(stream, _number(header[124:136], "size"))
+            data = _payload(stream, _number(header[124:136], "size"), common_left if kind == _GLOBAL else left)
             if kind == _GLOBAL:
+                common_left -= len(data)
                 common.update(_records(data))
-            elif kind == _EXTENDED:
+                continue
+            left -= len(data)
+            if kind == _EXTENDED:
                 extended.update(_records(data))
             else:
                 long["path" if kind == _LONG_NAME else "linkpath"] = data.rstrip(b"\0")
             continue
         entry = _entry(stream, header, kind, {**common, **long, **extended})
-        extended, long = {}, {}
+        extended, long, left = {}, {}, _MOST_HEADER_BYTES
         yield entry
         entry.skip()
         if entry.size % BLOCK:
@@ -174,9 +181,9 @@ def _exactly(stream: Bytes, count: int, where: str) -> bytes:
     return data
 
 
-def _payload(stream: Bytes, size: int) -> bytes:
-    if size > _MOST_HEADER_BYTES:
-        raise UnsafeArchive(f"the archive has an extended header of {size} bytes", NOT_TRUSTED)
+def _payload(stream: Bytes, size: int, most: int) -> bytes:
+    if size > most:
+        raise UnsafeArchive(f"the archive has extended headers of more than {_MOST_HEADER_BYTES} bytes", NOT_TRUSTED)
     padded = -(-size // BLOCK) * BLOCK
     return _exactly(stream, padded, "in an extended header")[:size] if padded else b""
 
@@ -235,7 +242,7 @@ def _time(text: bytes) -> float:
 
 
 def _records(data: bytes) -> dict[str, bytes]:
-    """The records ``LENGTH KEY=VALUE\\n`` of an extended header."""
+    """The records ``LENGTH KEY=VALUE\\n`` of an extended header that mean something here."""
     found: dict[str, bytes] = {}
     position = 0
     while position < len(data):
@@ -247,7 +254,9 @@ def _records(data: bytes) -> dict[str, bytes]:
         key, equals, value = data[space + 1 : end].partition(b"=")
         if end > len(data) or end <= space or not equals or not value.endswith(b"\n"):
             raise DamagedArchive("the archive has an extended header that is cut off", COPY_AGAIN)
-        found[key.decode("utf-8", "surrogateescape")] = value[:-1]
+        name = key.decode("utf-8", "surrogateescape")
+        if name in _USED or name.startswith(_USED_KINDS):
+            found[name] = value[:-1]
         position = end
     return found
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .._archive.errors import WrongCheckpoint
 from .._kube import predicates
 from .._migrate.errors import PodferryError
 from .._migrate.peer import Peer
@@ -26,6 +28,8 @@ Obj = Mapping[str, Any]
 
 _MARGIN_BYTES = 64 * 1024 * 1024
 _SLOWEST_BYTES_S = 2 * 1024 * 1024
+_MIRROR = "kubernetes.io/config.mirror"
+_DIGEST = re.compile(r"(?:(.*@)?sha256:)?([0-9a-f]{64})")
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def adopt(
             need_bytes=need,
             roster=roster.settings(pod),
         )
+        _check_incarnation(archive, told)
         now = datetime.datetime.fromtimestamp(wall(), datetime.UTC)
         fields = {
             "id": names.new_id(now, run),
@@ -95,10 +100,39 @@ def adopt(
     return manifest, told
 
 
+def _check_incarnation(archive: Archive, told: Mapping[str, Any]) -> None:
+    """A pod of the same name may be another one, of another image, in which the processes would not find their files.
+
+    :raises WrongCheckpoint: the archive says that it is of another incarnation of the pod, or of another image.
+    """
+    pod = archive.pod
+    # The engines know a static pod by another UID than the API.
+    own = [uid for uid in (predicates.uid_of(pod), predicates.annotations_of(pod).get(_MIRROR)) if uid]
+    uid = str(told.get("uid") or "")
+    if uid and own and uid not in own:
+        raise WrongCheckpoint(
+            f"it is a checkpoint of an earlier or another pod of that name, with the UID {uid}, not of the one with {own[0]}",
+            "Make a new one, or give that pod as `definition`.",
+        )
+    image_id = str(predicates.status_of(pod, archive.container).get("imageID") or "").rpartition("://")[2]
+    stated = str(_told_container(told).get("image_id") or "")
+    one, other = _DIGEST.fullmatch(image_id), _DIGEST.fullmatch(stated)
+    # A digest of a manifest (after @) and one of a configuration say nothing of each other.
+    if one and other and bool(one[1]) == bool(other[1]) and one[2] != other[2]:
+        raise WrongCheckpoint(
+            f"it is a checkpoint of a container of the image {stated}, not of {image_id}, which the pod has",
+            "Make a new one, or give the pod as it was as `definition`.",
+        )
+
+
+def _told_container(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (told.get("containers") or [{}])[0] or {}
+
+
 def _container(archive: Archive, told: Mapping[str, Any]) -> dict[str, str]:
     """What the pod says of its image, else the archive: both name the very image that ran."""
     status = predicates.status_of(archive.pod, archive.container)
-    found = {str(key): str(value or "") for key, value in (told.get("containers") or [{}])[0].items()}
+    found = {str(key): str(value or "") for key, value in _told_container(told).items()}
     image_id = str(status.get("imageID") or "").rpartition("://")[2] or found.get("image_id", "")
     if "sha256:" not in image_id:
         raise PodferryError(

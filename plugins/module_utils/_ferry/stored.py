@@ -12,8 +12,7 @@ import shutil
 import typing as t
 
 from .._archive.convert import convert
-from .._archive.info import inspect
-from .._archive.reader import Checkpoint
+from .._archive.convert import weigh as weight_of
 from .._common.errors import InvalidInput, StateConflict
 from .._common.files import read_json, write_json
 from .._runtime import loopback
@@ -135,12 +134,11 @@ def _coming(place: paths.RunPaths, runner: Runner, pulse: Pulse, **about: t.Any)
 
 
 def weigh(arguments: Arguments) -> dict[str, t.Any]:
-    """How many bytes an archive holds, before anything is made of it. It may be compressed, so its own size says little.
+    """How many bytes an archive needs in memory, before anything is made of it. Its own size says little.
 
     :raises PodferryError: it is none.
     """
-    (container,) = inspect(Checkpoint(str(arguments["path"])))["containers"]
-    return {"unpacked": int(container["bytes"]["unpacked"])}
+    return {"unpacked": weight_of(str(arguments["path"]))}
 
 
 def load(place: paths.RunPaths, arguments: Arguments, runner: Runner, pulse: Pulse = no_pulse) -> dict[str, t.Any]:

@@ -125,6 +125,39 @@ def test_a_bomb_inside(tmp_path: Path) -> None:
         state(tmp_path, {**archives.contents(), "rootfs-diff.tar": inner})
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("mtime", [1_700_000_000, 1_700_000_000.5])
+def test_many_small_files_fit_into_what_was_weighed(tmp_path: Path, pack: Any, mtime: float) -> None:
+    """Without adopt's margin; changes may be compressed once more, and each file and deletion has a header or three."""
+    small = [entry(f"d/{number}", b"x", mtime=mtime) for number in range(500)]
+    files = {**archives.contents(), "rootfs-diff.tar": pack(tar(*small, entry(".wh.gone")))}
+    files["deleted.files"] = json.dumps([f"/gone/{number}" for number in range(500)]).encode()
+    (tmp_path / "checkpoint.tar").write_bytes(archives.archive(files))
+    weight = convert.weigh(str(tmp_path / "checkpoint.tar"))
+    out, told = state(tmp_path, files, limit=weight)
+    assert told["bytes"]["files"] == (out / "app/rootfs.tar").stat().st_size < weight
+
+
+def test_deletions_are_weighed_too(tmp_path: Path) -> None:
+    files = {**archives.contents(), "deleted.files": json.dumps([f"/gone/{number}" for number in range(500)]).encode()}
+    (tmp_path / "checkpoint.tar").write_bytes(archives.archive(files))
+    state(tmp_path, files, limit=convert.weigh(str(tmp_path / "checkpoint.tar")))
+
+
+def test_changes_are_counted_as_they_are_written(tmp_path: Path) -> None:
+    nothing = changes.Survey(frozenset(), frozenset())
+    packed = tar(*(entry(str(number), b"x") for number in range(100)))
+    size = changes.measure(io.BytesIO(packed), nothing)
+    assert changes.rewrite(io.BytesIO(packed), nothing, str(tmp_path / "fits"), size) == size <= len(packed)
+    for limit in (size - 1, 512, 0):
+        with pytest.raises(TooLarge):
+            changes.rewrite(io.BytesIO(packed), nothing, str(tmp_path / f"not{limit}"), limit)
+    large = tar(entry("large", bytes(1 << 20)))
+    with pytest.raises(TooLarge):
+        changes.rewrite(io.BytesIO(large), nothing, str(tmp_path / "large"), 1 << 16)
+    assert (tmp_path / "large").stat().st_size <= 1 << 16
+
+
 # --- files of the container ---------------------------------------------------------------------------------------------
 
 

@@ -162,6 +162,66 @@ def test_what_is_not_ours_stays(checkpoint: Checkpoint, tmp_path: Path, form: st
         image.make(checkpoint, Wanted(str(link), form, "none", ""), write=True)
 
 
+@pytest.mark.parametrize("form", ["oci-archive", "archive"])
+@pytest.mark.parametrize("write", [True, False])
+def test_files_of_something_else_stay(checkpoint: Checkpoint, tmp_path: Path, form: str, write: bool) -> None:
+    path = tmp_path / "x"
+    wanted = Wanted(str(path), form, "none", "")
+    image.make(checkpoint, Wanted(str(tmp_path / "dir"), "oci-dir", "none", ""), write=True)
+    image.make(checkpoint, Wanted(str(tmp_path / "image"), "oci-archive", "none", ""), write=True)
+    layer = archives.archive()
+    for other in (
+        b"a dump of a database",
+        archives.zstd(b"a dump of a database"),
+        archives.tar(archives.entry("database", b"a dump")),
+        archives.docker_save(layer),
+        (tmp_path / ("image" if form == "archive" else "checkpoint.tar")).read_bytes(),
+    ):
+        path.write_bytes(other)
+        with pytest.raises(StateConflict, match="something else"):
+            image.make(checkpoint, wanted, write=write)
+        assert path.read_bytes() == other
+
+
+def test_the_archive_that_it_is_made_of_stays(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    before = (tmp_path / "checkpoint.tar").read_bytes()
+    with pytest.raises(StateConflict):
+        image.make(checkpoint, Wanted(checkpoint.path, "oci-archive", "none", ""), write=True)
+    assert (tmp_path / "checkpoint.tar").read_bytes() == before
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_empty_is_replaced(checkpoint: Checkpoint, tmp_path: Path, form: str) -> None:
+    path = tmp_path / "x"
+    path.mkdir() if form == "oci-dir" else path.touch()
+    assert image.make(checkpoint, Wanted(str(path), form, "none", ""), write=True).changed
+
+
+@pytest.mark.parametrize("more", ["image", "file", "by others"])
+def test_layouts_that_hold_more_stay(checkpoint: Checkpoint, tmp_path: Path, more: str) -> None:
+    path = tmp_path / "x"
+    wanted = Wanted(str(path), "oci-dir", "none", "a:1")
+    made = image.make(checkpoint, wanted, write=True)
+    if more == "file":
+        (path / "precious").touch()
+    elif more == "image":
+        index = json.loads((path / "index.json").read_text())
+        index["manifests"].append({**index["manifests"][0], "annotations": {"org.opencontainers.image.ref.name": "b"}})
+        (path / "index.json").write_text(json.dumps(index))
+    else:
+        config = {"rootfs": {"diff_ids": []}, "history": [{"created_by": "a build"}]}
+        described = image._blob(str(path / "blobs/sha256"), config, "application/x")
+        manifest = json.loads((path / "blobs/sha256" / made.digest[7:]).read_text())
+        described = image._blob(str(path / "blobs/sha256"), {**manifest, "config": described}, "application/x")
+        (path / "index.json").write_text(json.dumps({"manifests": [described]}))
+    names = sorted(str(item) for item in path.rglob("*"))
+    with pytest.raises(StateConflict):
+        image.make(checkpoint, wanted._replace(compression="gzip"), write=True)
+    assert sorted(str(item) for item in path.rglob("*")) == names
+    if more != "by others":
+        assert image.make(checkpoint, wanted, write=True) == made._replace(changed=False)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_nothing_is_left_of_one_that_fails(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "checkpoint.tar").write_bytes(archives.archive())

@@ -12,7 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.podferry.live.plugins.module_utils._archive import convert, info, own
-from ansible_collections.podferry.live.plugins.module_utils._archive.errors import DamagedArchive, NoCheckpoint
+from ansible_collections.podferry.live.plugins.module_utils._archive.errors import (
+    DamagedArchive,
+    NoCheckpoint,
+    UnsafeArchive,
+)
 from ansible_collections.podferry.live.plugins.module_utils._archive.reader import Checkpoint
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput
 from ansible_collections.podferry.live.plugins.module_utils._store import node
@@ -74,6 +78,13 @@ def test_what_is_no_checkpoint(tmp_path: Path, name: str) -> None:
 def test_a_deep_document(tmp_path: Path) -> None:
     with pytest.raises(DamagedArchive):
         inspect(tmp_path, archives.archive(archives.contents(spec__dump=b"[" * 200_000)))
+
+
+def test_a_key_twice(tmp_path: Path) -> None:
+    """Go would put both hooks together."""
+    spec = json.dumps(archives.SPEC)[:-1] + ', "hooks": {"prestart": [{"path": "/bin/sh"}]}, "hooks": {}}'
+    with pytest.raises(UnsafeArchive, match="twice"):
+        inspect(tmp_path, archives.archive(archives.contents(spec__dump=spec.encode())))
 
 
 def test_a_measurement_that_is_broken_is_left_out(tmp_path: Path) -> None:

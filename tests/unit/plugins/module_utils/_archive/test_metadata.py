@@ -12,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.podferry.live.plugins.module_utils._archive import metadata
-from ansible_collections.podferry.live.plugins.module_utils._archive.errors import DamagedArchive, WrongCheckpoint
+from ansible_collections.podferry.live.plugins.module_utils._archive.errors import (
+    DamagedArchive,
+    UnsafeArchive,
+    WrongCheckpoint,
+)
 from ansible_collections.podferry.live.plugins.module_utils._archive.metadata import Spec
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import InvalidInput
 from doubles import archives
@@ -126,6 +130,56 @@ def test_what_podman_would_believe(name: str) -> None:
     assert found.startswith(name.split(" ")[0])
     if "mounts" in parts:  # who makes a container of it mounts what the new pod says
         assert metadata.asks({**archives.CONFIG, **config}, spec, None, "containerd") == []
+
+
+def test_what_names_no_engine_may_be_podmans() -> None:
+    spec = Spec({**podman(mounts=[{"destination": "/host", "type": "bind", "source": "/etc"}]), "annotations": {}})
+    found = metadata.describe({**archives.CONFIG, "privileged": True}, spec)
+    asked = metadata.asks({**archives.CONFIG, "privileged": True}, spec, None, found.engine)
+    assert found.engine == "" and asked == ["mount of /etc at /host", "privileged"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"Hooks": {"prestart": [{"path": "/bin/sh"}]}},
+        {"hook\u017f": {"prestart": [{"path": "/bin/sh"}]}},
+        {"Mounts": []},
+        {"Linux": {}},
+        {"Annotations": {}},
+        {"Process": {}},
+        {"linux": {"Devices": []}},
+        {"linux": {"mas\u212aedPaths": []}},
+        {"linux": {"NAMESPACES": []}},
+        {"linux": {"Resources": {}}},
+        {"linux": {"resources": {"Devices": []}}},
+        {"linux": {"resources": {"devices": [{"allow": False}, {"Allow": True}]}}},
+        {"linux": {"namespaces": [{"Type": "network"}]}},
+        {"mounts": [{"destination": "/x", "type": "proc", "Type": "bind", "source": "/"}]},
+        {"process": {"Env": []}},
+    ],
+    ids=lambda parts: next(iter(parts)),
+)
+def test_keys_that_go_takes_for_others(parts: dict[str, Any]) -> None:
+    with pytest.raises(UnsafeArchive, match="but for its case"):
+        Spec(changed(**parts))
+
+
+@pytest.mark.parametrize("key", ["Privileged", "LogPath", "shmdir", "ID", "Secret\u017fPath"])
+def test_keys_of_the_description_that_go_takes_for_others(key: str) -> None:
+    config = {**archives.CONFIG, key: "x"}
+    with pytest.raises(UnsafeArchive, match="but for its case"):
+        metadata.describe(config, Spec(archives.SPEC))
+    with pytest.raises(UnsafeArchive, match="but for its case"):
+        metadata.asks(config, Spec(archives.SPEC), None, "podman")
+
+
+def test_other_keys_may_be_written_as_they_like() -> None:
+    notes = {"Hooks": "a note", "hooks": "another", "ID": "x"}
+    spec = Spec(changed(annotations=notes, linux={"Mounts": 1}))
+    assert spec.annotations["Hooks"] == "a note"
+    with pytest.raises(UnsafeArchive):
+        metadata.asks(archives.CONFIG, spec, {"Annotations": {"org.criu.config": "/tmp/evil"}}, "crio")
 
 
 def test_contradictions_are_damage() -> None:

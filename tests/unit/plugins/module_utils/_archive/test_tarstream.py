@@ -163,6 +163,46 @@ def test_records_of_the_wrong_length(text: bytes) -> None:
         read(header(type=b"x", size=f"{len(text):011o}\0".encode()) + text.ljust(512, b"\0") + header())
 
 
+def extension(kind: bytes, payload: bytes) -> bytes:
+    """An extended header and what it holds."""
+    return header(type=kind, size=f"{len(payload):011o}\0".encode()) + payload.ljust(
+        -(-len(payload) // 512) * 512, b"\0"
+    )
+
+
+def record(key: bytes, size: int) -> bytes:
+    """A record of exactly this size."""
+    start = str(size).encode() + b" " + key + b"="
+    return start + b"v" * (size - len(start) - 1) + b"\n"
+
+
+@pytest.mark.parametrize("kind", [b"x", b"g", b"L", b"K"])
+def test_headers_without_end(kind: bytes) -> None:
+    """Each is small; together, before an entry, they would fill the memory."""
+    parts = [extension(kind, record(b"SCHILY.xattr.user.%02d" % number, 300_000)) for number in range(4)]
+    with pytest.raises(UnsafeArchive, match="headers of more than"):
+        read(b"".join(parts) + header())
+
+
+def test_global_headers_without_end() -> None:
+    """They hold for all entries that follow, so entries between them are no new beginning."""
+    parts = [extension(b"g", record(b"SCHILY.xattr.user.%02d" % number, 300_000)) + header() for number in range(4)]
+    with pytest.raises(UnsafeArchive, match="headers of more than"):
+        read(b"".join(parts))
+
+
+def test_large_headers_of_many_entries() -> None:
+    parts = [extension(b"x", record(b"SCHILY.xattr.user.a", 600_000)) + header() for _round in range(4)]
+    assert [len(entry.xattrs["user.a"]) > 500_000 for entry in read(b"".join(parts))] == [True] * 4
+
+
+def test_only_what_means_something_is_kept() -> None:
+    assert tarstream._records(record(b"comment", 100) + record(b"path", 20) + record(b"GNU.sparse.map", 40)).keys() == {
+        "path",
+        "GNU.sparse.map",
+    }
+
+
 @pytest.mark.parametrize("length", [1, 511, 513, 1000, 1030])
 def test_an_archive_that_ends_early(length: int) -> None:
     whole = archives.tar(archives.entry("a", b"x" * 600))

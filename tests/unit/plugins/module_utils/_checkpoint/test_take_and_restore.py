@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.podferry.live.plugins.action import pod_checkpoint
+from ansible_collections.podferry.live.plugins.module_utils._archive.errors import WrongCheckpoint
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.adopt import Archive, adopt
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.choose import select
 from ansible_collections.podferry.live.plugins.module_utils._checkpoint.make import Checkpoints, Wish, kept_object
@@ -427,6 +428,60 @@ def test_an_archive_that_nobody_hears_the_end_of_is_ended(node: Node) -> None:
     with pytest.raises(SessionLost):
         adopt(Archive("/a.tar", 1, "app", objects.pod()), RUN, node, vault(node), Wish(), lambda: 0.0)  # type: ignore[arg-type]
     assert node.asked[-1] == "finish"
+
+
+def imported(node: Node, pod: dict[str, Any], **told: Any) -> dict[str, Any]:
+    """Import an archive that says this of itself; what went into the store."""
+    node.node = "node-a"  # type: ignore[attr-defined]
+    node.archive_weigh = lambda **_args: {"unpacked": 1}  # type: ignore[attr-defined]
+    node.archive_adopt = lambda **_args: {"created": "2026-11-25T17:41:44Z", **told}  # type: ignore[attr-defined]
+    adopt(Archive("/a.tar", 1, "c", pod), RUN, node, vault(node), Wish(), lambda: 0.0)  # type: ignore[arg-type]
+    fields: dict[str, Any] = node.saved["fields"]
+    return fields
+
+
+def test_an_archive_of_an_earlier_pod_of_that_name(node: Node) -> None:
+    assert imported(node, objects.pod(), uid="uid-counter")["uid"] == "uid-counter"
+    assert imported(node, objects.pod(), uid="")["uid"] == "uid-counter"
+    node.saved, node.asked[:] = {}, []
+    with pytest.raises(WrongCheckpoint, match="uid-before, not of the one with uid-counter"):
+        imported(node, objects.pod(), uid="uid-before")
+    assert node.saved == {} and node.asked[-1] == "finish"
+
+
+def test_an_archive_of_a_static_pod(node: Node) -> None:
+    mirror = objects.merged(objects.pod(), {"metadata": {"annotations": {"kubernetes.io/config.mirror": "abc"}}})
+    assert imported(node, mirror, uid="abc")["uid"] == "uid-counter"
+
+
+@pytest.mark.parametrize(
+    ("image_id", "same"),
+    [
+        (IMAGE, True),
+        ("mirror.example/counter@sha256:" + "7" * 64, True),
+        ("", True),
+        ("sha256:" + "8" * 64, True),  # of its configuration
+        ("8" * 64, True),
+        (IMAGE.replace("7" * 64, "8" * 64), False),
+    ],
+)
+def test_an_archive_of_another_image(node: Node, image_id: str, same: bool) -> None:
+    pod = objects.pod()
+    pod["status"]["containerStatuses"][0]["imageID"] = IMAGE
+    container = {"name": "c", "image": "counter", "image_id": image_id}
+    if same:
+        assert imported(node, pod, containers=[container])["containers"][0]["image_id"] == IMAGE
+    else:
+        with pytest.raises(WrongCheckpoint, match="8888, not of "):
+            imported(node, pod, containers=[container])
+
+
+def test_an_archive_of_another_image_by_its_configuration(node: Node) -> None:
+    pod = objects.pod()
+    pod["status"]["containerStatuses"][0]["imageID"] = "sha256:" + "7" * 64
+    with pytest.raises(WrongCheckpoint):
+        imported(node, pod, containers=[{"image_id": "8" * 64}])
+    assert imported(node, pod, containers=[{"image_id": "7" * 64}])
 
 
 def test_a_run_that_is_there_is_not_loaded_over(node: Node) -> None:
