@@ -313,9 +313,10 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "kubelet_address": {"type": "str", "default": "127.0.0.1"},
     "kubelet_port": {"type": "int", "default": 10250},
     "kubelet_name": {"type": "str"},
-    "kubelet_ca": {"type": "str"},
-    "kubelet_certificate": {"type": "str"},
-    "kubelet_client_cert": {"type": "str"},
+    # A key may lie beside each of these certificates, as in the kubelet's own files.
+    "kubelet_ca": {"type": "str", "no_log": True},
+    "kubelet_certificate": {"type": "str", "no_log": True},
+    "kubelet_client_cert": {"type": "str", "no_log": True},
     "kubelet_client_key": {"type": "str", "no_log": True},
     "kubelet_token": {"type": "str", "no_log": True},
     "archive": {"type": "str"},
