@@ -64,7 +64,7 @@ options:
     type: int
     default: 120
 requirements:
-  - Python package C(kubernetes) on the controller
+  - kubernetes >= 29, < 37 (Python, on the controller)
 seealso:
   - module: podferry.live.node_benchmark
 author:
