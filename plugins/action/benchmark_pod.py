@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import PodferryError
@@ -15,9 +16,10 @@ from ansible_collections.podferry.live.plugins.module_utils._kube.config import 
 from ansible_collections.podferry.live.plugins.module_utils._kube.errors import (
     KubeError,
     KubeSetupError,
+    KubeTimeout,
     KubeUnavailable,
 )
-from ansible_collections.podferry.live.plugins.module_utils._kube.predicates import running, uid_of
+from ansible_collections.podferry.live.plugins.module_utils._kube.predicates import node_of, running, uid_of
 from ansible_collections.podferry.live.plugins.module_utils._kube.rest import RestClient
 from ansible_collections.podferry.live.plugins.module_utils._node.benchmark import PROGRAM
 from ansible_collections.podferry.live.plugins.module_utils._report.ticks import Gap, widest_gap
@@ -49,7 +51,7 @@ class ActionModule(ControllerAction):
             options = AuthOptions.from_params(arguments, os.environ)
             pod = BenchmarkPod(Cluster(RestClient.from_options(options)), options, arguments)
             return {**result, **(pod.make() if arguments["state"] == "present" else pod.remove())}
-        except (KubeSetupError, KubeUnavailable, KubeError, PodferryError) as error:
+        except (KubeSetupError, KubeUnavailable, KubeTimeout, KubeError, PodferryError) as error:
             remedy = getattr(error, "remedy", None) or ""
             return {**result, "failed": True, "msg": f"{error}. {remedy}".strip()}
 
@@ -65,12 +67,18 @@ class BenchmarkPod:
     def make(self) -> dict[str, Any]:
         """Create the pod and wait until it has counted for a while.
 
-        :raises PodferryError: it does not come to run.
+        :raises PodferryError: it is there, and is another one; or it does not come to count.
+        :raises KubeTimeout: it does not come to run.
         """
         namespace, name = self._arguments["namespace"], self._arguments["name"]
-        if self._cluster.get_pod(namespace, name) is not None:
-            return {"changed": False, "gap": None}
-        self._cluster.create_pod(namespace, manifest(self._arguments))
+        pod = self._cluster.get_pod(namespace, name)
+        if pod is None:
+            self._cluster.create_pod(namespace, manifest(self._arguments))
+        elif differences(pod, self._arguments):
+            raise PodferryError(
+                f"pod {namespace}/{name} is there already, with another {' and '.join(differences(pod, self._arguments))}",
+                "What is measured would be something else than what was asked for. Remove it first (state: absent).",
+            )
         deadline = time.monotonic() + self._arguments["timeout"]
         self._cluster.wait_pod(
             namespace, name, lambda pod: pod is not None and running(pod), timeout_s=self._arguments["timeout"]
@@ -79,20 +87,26 @@ class BenchmarkPod:
             if time.monotonic() > deadline:
                 raise PodferryError(f"pod {name} does not count", "Look at its events and its log.")
             time.sleep(0.2)
-        return {"changed": True, "gap": None}
+        return {"changed": pod is None, "gap": None}
 
     def remove(self) -> dict[str, Any]:
-        """Read what the pod wrote, and remove it."""
+        """Read what the pod wrote, and remove it; one that never started has no log, and goes nevertheless."""
         namespace, name = self._arguments["namespace"], self._arguments["name"]
         pod = self._cluster.get_pod(namespace, name)
         if pod is None:
             return {"changed": False, "gap": None}
-        gap: Gap | None = widest_gap(self._log().splitlines())
+        gap: Gap | None = None
+        warnings = []
+        try:
+            gap = widest_gap(self._log().splitlines())
+        except (KubeError, KubeUnavailable) as error:
+            warnings.append(f"the log of pod {namespace}/{name} could not be read: {error}")
         self._cluster.delete_pod(namespace, name, uid=uid_of(pod), grace_s=0)
-        return {"changed": True, "gap": gap._asdict() if gap else None}
+        return {"changed": True, "gap": gap._asdict() if gap else None, "warnings": warnings}
 
     def _log(self) -> str:
         import kubernetes
+        import urllib3
 
         api = kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(configuration(self._options)))
         try:
@@ -102,10 +116,26 @@ class BenchmarkPod:
             )
         except kubernetes.client.ApiException as error:
             raise KubeError(error.status or 0, error.reason or "", str(error.body)) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise KubeUnavailable(str(error)) from error
         return bytes(answer.data).decode("utf-8", "replace")
 
 
-def manifest(arguments: dict[str, Any]) -> dict[str, Any]:
+def differences(pod: Mapping[str, Any], arguments: Mapping[str, Any]) -> list[str]:
+    """What a pod that is there has otherwise than it would be made."""
+    (wanted,) = manifest(arguments)["spec"]["containers"]
+    there: Mapping[str, Any] = next(
+        (found for found in pod["spec"]["containers"] if found["name"] == wanted["name"]), {}
+    )
+    compared = {
+        "node": (node_of(pod), arguments["node"]),
+        "image": (there.get("image"), wanted["image"]),
+        "program or memory": (there.get("command"), wanted["command"]),
+    }
+    return [name for name, (found, asked) in compared.items() if found != asked]
+
+
+def manifest(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The pod to create."""
     return {
         "apiVersion": "v1",

@@ -39,7 +39,8 @@ options:
     default: default
   state:
     description:
-      - V(present) makes the pod and waits until it counts. V(absent) reads its log and removes it.
+      - V(present) makes the pod and waits until it counts. One of that name with another node, image, program or memory is a reason to fail.
+      - V(absent) reads its log and removes it. If there is no log to read, which is worth a warning, it is removed nevertheless.
     type: str
     choices: [present, absent]
     default: present
@@ -63,7 +64,7 @@ options:
     type: int
     default: 120
 requirements:
-  - Python package C(kubernetes) on the controller
+  - kubernetes >= 29, < 37 (Python, on the controller)
 seealso:
   - module: podferry.live.node_benchmark
 author:
@@ -86,7 +87,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 gap:
-  description: The widest pause that the pod saw; null unless a pod was removed.
+  description: The widest pause that the pod saw; null unless a pod was removed whose log could be read and has two ticks.
   returned: success
   type: dict
   contains:

@@ -73,6 +73,7 @@ options:
     type: str
 requirements:
   - a node prepared by role P(podferry.live.node#role), the one that the archive was made on
+  - kubernetes >= 29, < 37 (Python, on the controller), for O(pod)
 notes:
   - It is an action plugin; this file is its documentation.
 seealso:

@@ -130,7 +130,7 @@ options:
     type: str
 requirements:
   - nodes prepared by role P(podferry.live.node#role)
-  - cryptography >= 3.4 (Python, on the controller), for O(target) and O(verify_key)
+  - cryptography >= 41 (Python, on the controller), for O(target) and O(verify_key)
   - boto3 >= 1.36 (Python, on the controller), for stores of the kind V(s3)
 notes:
   - It is an action plugin; this file is its documentation.

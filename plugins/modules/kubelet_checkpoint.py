@@ -115,7 +115,7 @@ requirements:
   - root on the node
   - Kubernetes 1.25 or later; up to 1.29 with the feature gate C(ContainerCheckpoint)
   - containerd 2.0 or later, or CRI-O 1.25 or later, with CRIU
-  - kubernetes >= 24.2.0 (Python, on the controller), with O(via=api)
+  - kubernetes >= 29, < 37 (Python, on the controller), with O(via=api)
 notes:
   - It runs as an action plugin with a module of the same name.
   - An archive is the whole memory of the container's processes, in clear text. It is root's alone (mode 0600; a container runtime that leaves it
@@ -313,9 +313,10 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "kubelet_address": {"type": "str", "default": "127.0.0.1"},
     "kubelet_port": {"type": "int", "default": 10250},
     "kubelet_name": {"type": "str"},
-    "kubelet_ca": {"type": "str"},
-    "kubelet_certificate": {"type": "str"},
-    "kubelet_client_cert": {"type": "str"},
+    # A key may lie beside each of these certificates, as in the kubelet's own files.
+    "kubelet_ca": {"type": "str", "no_log": True},
+    "kubelet_certificate": {"type": "str", "no_log": True},
+    "kubelet_client_cert": {"type": "str", "no_log": True},
     "kubelet_client_key": {"type": "str", "no_log": True},
     "kubelet_token": {"type": "str", "no_log": True},
     "archive": {"type": "str"},

@@ -29,12 +29,12 @@ attributes:
 options:
   mib:
     description:
-      - How much memory the process touches, in MiB.
+      - How much memory the process touches, in MiB; at least V(1).
     type: int
     default: 64
   rounds:
     description:
-      - How often each is measured; the results are medians.
+      - How often each is measured, at least once; the results are medians.
     type: int
     default: 3
   path:
@@ -93,8 +93,8 @@ import uuid
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._common.errors import PodferryError
-from ..module_utils._node import benchmark, proof
+from ..module_utils._common.errors import InvalidInput, PodferryError
+from ..module_utils._node import benchmark, prepared, proof
 from ..module_utils._runtime import facts, process
 
 
@@ -107,17 +107,27 @@ def median(times: t.Sequence[benchmark.Times]) -> dict[str, float]:
 
 
 def measure(module: AnsibleModule) -> dict[str, t.Any]:
-    """Measure both ways."""
+    """Measure both ways.
+
+    :raises PodferryError: the node is not prepared for it, or something failed.
+    """
+    for name in ("mib", "rounds"):
+        if module.params[name] < 1:
+            raise InvalidInput(f"{name} is {module.params[name]}", "Give 1 or more.")
     result: dict[str, t.Any] = {"changed": False, "criu": None, "runc": None, "program": benchmark.PROGRAM}
     if module.check_mode:
         return result
     found = facts.collect(process.run)
+    prepared.check(found)
     runtime = found["runtime"]
     tools = proof.Tools(runtime["oci"]["path"], found["criu"]["path"], "", runtime["cgroup_driver"] == "systemd")
     folder = os.path.join(module.params["path"], f"benchmark-{uuid.uuid4().hex[:12]}")
-    with benchmark.Floor(tools, folder, module.params["mib"]) as floor:
-        result["criu"] = median([floor.criu() for _round in range(module.params["rounds"])])
-        result["runc"] = median([floor.runc() for _round in range(module.params["rounds"])])
+    try:
+        with benchmark.Floor(tools, folder, module.params["mib"]) as floor:
+            result["criu"] = median([floor.criu() for _round in range(module.params["rounds"])])
+            result["runc"] = median([floor.runc() for _round in range(module.params["rounds"])])
+    except OSError as error:
+        raise PodferryError(str(error)) from error
     return result
 
 

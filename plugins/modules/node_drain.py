@@ -118,8 +118,8 @@ options:
     type: int
     default: 300
 requirements:
-  - kubernetes >= 24.2.0 (Python, on the controller)
-  - cryptography >= 3.4 (Python, on the controller)
+  - kubernetes >= 29, < 37 (Python, on the controller)
+  - cryptography >= 41 (Python, on the controller)
   - the nodes prepared by P(podferry.live.node#role)
 notes:
   - It is an action plugin; this file is its documentation.

@@ -99,29 +99,8 @@ import uuid
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._common.errors import PodferryError
-from ..module_utils._node import proof
+from ..module_utils._node import prepared, proof
 from ..module_utils._runtime import facts, process
-
-BOOTSTRAP = "Run playbooks/bootstrap.yml for this node."
-ACTION = "/usr/local/libexec/podferry/podferry-action"
-
-
-def requirements(found: dict[str, t.Any]) -> None:
-    """Check what the proof itself needs.
-
-    :raises PodferryError: something is missing.
-    """
-    criu, runtime = found["criu"], found["runtime"]
-    if not criu["path"] or not criu["check_ok"]:
-        raise PodferryError(criu["check"] or "criu check fails", BOOTSTRAP, "facts")
-    if not runtime["oci"]["path"]:
-        raise PodferryError(runtime["error"] or "the container runtime has neither runc nor crun", BOOTSTRAP, "facts")
-    if not runtime["handler"]:
-        raise PodferryError(f"{runtime['engine']} has no handler podferry", BOOTSTRAP, "facts")
-    if not runtime["answers"]:
-        raise PodferryError(f"the CRI of {runtime['engine']} does not answer", "Look at its journal.", "facts")
-    if not os.access(ACTION, os.X_OK) or found["engine"] is None:
-        raise PodferryError("podferry's code is not installed", BOOTSTRAP, "facts")
 
 
 def new_folder(module: AnsibleModule) -> str:
@@ -146,12 +125,12 @@ def sockets(module: AnsibleModule, tools: proof.Tools) -> dict[str, t.Any]:
 def verify(module: AnsibleModule) -> dict[str, t.Any]:
     """Prove the node."""
     found = facts.collect(process.run)
-    requirements(found)
+    prepared.check(found)
     runtime, criu = found["runtime"], found["criu"]["path"]
     result: dict[str, t.Any] = {"changed": False, "facts": found, "features": proof.features(criu), "proof": None}
     result["network_sockets"] = None
     if not module.check_mode:
-        tools = proof.Tools(runtime["oci"]["path"], criu, ACTION, runtime["cgroup_driver"] == "systemd")
+        tools = proof.Tools(runtime["oci"]["path"], criu, prepared.ACTION, runtime["cgroup_driver"] == "systemd")
         with proof.Proof(tools, new_folder(module)) as attempt:
             result["proof"] = attempt.run()
         result["network_sockets"] = sockets(module, tools)

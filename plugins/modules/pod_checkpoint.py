@@ -74,7 +74,7 @@ options:
       - Incremental checkpoints of an encrypted one need O(identity) too, to read which pages the last one has.
     type: str
 requirements:
-  - kubernetes >= 24.2.0 (Python, on the controller)
+  - kubernetes >= 29, < 37 (Python, on the controller)
   - nodes prepared by role P(podferry.live.node#role)
 notes:
   - It is an action plugin; this file is its documentation.

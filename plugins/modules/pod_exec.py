@@ -55,7 +55,7 @@ options:
     type: int
     default: 60
 requirements:
-  - kubernetes >= 24.2.0 (Python, on the controller)
+  - kubernetes >= 29, < 37 (Python, on the controller)
 notes:
   - It is an action plugin; this file is its documentation.
   - Of standard output and standard error the last 64 KiB each are kept.

@@ -47,8 +47,8 @@ options:
       - Namespace of the pod. The default is the namespace of the kubeconfig's context, else V(default).
     type: str
 requirements:
-  - kubernetes >= 24.2.0 (Python, on the controller)
-  - cryptography >= 3.4 (Python, on the controller)
+  - kubernetes >= 29, < 37 (Python, on the controller)
+  - cryptography >= 41 (Python, on the controller)
   - the nodes prepared by P(podferry.live.node#role)
 notes:
   - It is an action plugin; this file is its documentation.

@@ -13,6 +13,7 @@ description:
   - Fetches a release (a tar archive, or a single program) to the node, checks its SHA-256 before anything is done with it, installs single
     files of it, and writes down which. Or takes exactly these away again, as far as nobody has changed them, and the folders that
     were made for them.
+  - Files of a former release of that name that are not in O(files) any more are removed, as far as nobody has changed them.
   - A file that is there already and was not installed by this module is a reason to fail, never overwritten.
 extends_documentation_fragment:
   - podferry.live._attributes
@@ -53,7 +54,8 @@ options:
   mode:
     description:
       - Permissions of programs. Files of systemd (C(.service), C(.socket)) get C(0644).
-    type: str
+      - Octal digits as a string. A number is refused, because YAML reads V(0755) and V(755) as different ones.
+    type: raw
     default: "0755"
   record_path:
     description:
@@ -85,7 +87,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: Files that were (or in check mode would be) written or removed.
+  description: Files that were (or in check mode would be) written, removed, or given other permissions.
   returned: success
   type: list
   elements: str
@@ -125,23 +127,32 @@ def present(module: AnsibleModule, release: releases.Release) -> dict[str, t.Any
     releases.check(release)
     installed = releases.Installed(module.params["record_path"], release.name)
     if installed.whole(release):
-        return {"changed": False, "files": []}
+        files = releases.loose(release)
+        if not module.check_mode:
+            permit(release, files)
+        return {"changed": bool(files), "files": files}
     foreign = releases.strangers(release, installed)
     if foreign:
         raise PodferryError(
             f"{', '.join(foreign)} is there already, and not from this module", "Remove it, or keep it."
         )
-    files = sorted(release.files.values())
+    superseded = installed.superseded(release)
     if not module.check_mode:
         unpacked = releases.unpack(fetch(module, release), release, module.tmpdir)
         # First the record: whatever breaks off after it can be finished, and taken away.
         installed.write(release, unpacked)
         for destination, source in unpacked.items():
             os.makedirs(os.path.dirname(destination), mode=0o755, exist_ok=True)
-            unit = destination.endswith((".service", ".socket"))
             module.atomic_move(source, destination)
-            os.chmod(destination, 0o644 if unit else int(module.params["mode"], 8))
-    return {"changed": True, "files": files}
+            permit(release, [destination])  # only now: a move gives the permissions of what was there, or the umask's
+        installed.drop(superseded)
+    return {"changed": True, "files": sorted([*release.files.values(), *superseded])}
+
+
+def permit(release: releases.Release, paths: t.Iterable[str]) -> None:
+    """Give files their permissions."""
+    for path in paths:
+        os.chmod(path, release.mode_of(path))
 
 
 def absent(module: AnsibleModule) -> dict[str, t.Any]:
@@ -168,7 +179,7 @@ def main() -> None:
             "url": {"type": "str"},
             "checksum": {"type": "str"},
             "files": {"type": "dict"},
-            "mode": {"type": "str", "default": "0755"},
+            "mode": {"type": "raw", "default": "0755"},
             "record_path": {"type": "path", "default": "/var/lib/podferry-installed"},
             "timeout": {"type": "int", "default": 30},
         },
@@ -182,7 +193,8 @@ def main() -> None:
         else:
             checksum = str(wanted["checksum"]).lower().rpartition(":")[2]
             files = {str(member): str(path) for member, path in wanted["files"].items()}
-            result = present(module, releases.Release(wanted["name"], wanted["url"], checksum, files))
+            mode = releases.mode(wanted["mode"])
+            result = present(module, releases.Release(wanted["name"], wanted["url"], checksum, files, mode))
     except PodferryError as error:
         module.fail_json(msg=f"{error.message}. {error.remedy}".strip(), **error.to_dict())
     except OSError as error:

@@ -45,7 +45,7 @@ options:
     type: int
     default: 300
 requirements:
-  - kubernetes >= 24.2.0 (Python, on the controller)
+  - kubernetes >= 29, < 37 (Python, on the controller)
 notes:
   - It is an action plugin; this file is its documentation.
 seealso:

@@ -46,7 +46,7 @@ options:
     elements: str
     default: []
 requirements:
-  - kubernetes >= 24.2.0 (Python, on the controller)
+  - kubernetes >= 29, < 37 (Python, on the controller)
 notes:
   - It is an action plugin; this file is its documentation.
 author:

@@ -96,3 +96,25 @@ def _configures(block: dict[str, Any]) -> bool:
     """Whether it is the whole of a container runtime's role."""
     role = block.get("ansible.builtin.include_role") or {}
     return "{{" in role.get("name", "") and role.get("tasks_from", "main") == "main"
+
+
+@pytest.mark.parametrize(
+    ("started", "moved", "pod"),
+    [
+        (True, {"report": {"outcome": "finished", "target": {"pod": "moved"}}}, "moved"),
+        (True, {"failed": True}, "podferry-benchmark"),
+        (False, {"report": {"outcome": "finished", "target": {"pod": "of the round before"}}}, "podferry-benchmark"),
+        (False, None, "podferry-benchmark"),
+    ],
+)
+def test_the_pod_of_a_benchmark_goes_however_far_it_came(started: bool, moved: Any, pod: str) -> None:
+    tasks = yaml.safe_load((ROOT / "playbooks/tasks/benchmark_round.yml").read_text())
+    (whole,) = (task for task in tasks if "block" in task)
+    start, move = whole["block"]
+    assert (start["register"], move["register"]) == ("benchmark_start", "benchmark_move")
+    assert not any("podferry.live.benchmark_pod" in task for task in tasks), "outside the block nothing removes it"
+    (remove,) = whole["always"]
+    template = Environment()
+    template.tests["succeeded"] = lambda result: not result.get("failed")
+    values = {"benchmark_start": {"failed": not started}, **({"benchmark_move": moved} if moved else {})}
+    assert template.from_string(remove["podferry.live.benchmark_pod"]["name"]).render(**values) == pod

@@ -49,7 +49,7 @@ def connect(options: Mapping[str, Any]) -> Any:
     except ImportError as exc:
         raise PodferryError(
             f"the Python package 'boto3' cannot be imported on the controller: {exc}",
-            "pip install boto3 for the Python that runs ansible-playbook",
+            "pip install 'boto3>=1.36' for the Python that runs ansible-playbook",
         ) from exc
     settings = Config(
         signature_version="s3v4",

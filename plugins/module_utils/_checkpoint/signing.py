@@ -81,7 +81,7 @@ def _private(text: str) -> Ed25519PrivateKey:
     except ImportError as exc:
         raise PodferryError(
             f"the Python package 'cryptography' cannot be imported on the controller: {exc}",
-            "pip install cryptography for the Python that runs ansible-playbook",
+            "pip install 'cryptography>=41' for the Python that runs ansible-playbook",
         ) from exc
     try:
         key = load_pem_private_key(text.encode(), None)
@@ -101,7 +101,7 @@ def _public(text: str) -> list[Ed25519PublicKey]:
     except ImportError as exc:
         raise PodferryError(
             f"the Python package 'cryptography' cannot be imported on the controller: {exc}",
-            "pip install cryptography for the Python that runs ansible-playbook",
+            "pip install 'cryptography>=41' for the Python that runs ansible-playbook",
         ) from exc
     keys = []
     begin, end = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"

@@ -72,7 +72,7 @@ def configuration(options: AuthOptions) -> Any:
     except ImportError as exc:
         raise KubeSetupError(
             f"the Python package 'kubernetes' cannot be imported on the controller: {exc}",
-            "pip install 'kubernetes>=24.2.0' for the Python that runs ansible-playbook",
+            "pip install 'kubernetes>=29,<37' for the Python that runs ansible-playbook",
         ) from exc
 
     result = kubernetes.client.Configuration()

@@ -125,7 +125,7 @@ class Kubelet:
 
     def __call__(self, request: Request) -> Answer:
         """Send a request; see ``request.Sender``."""
-        connection = http.client.HTTPConnection(self._name)
+        connection = http.client.HTTPConnection(self._name, self._where[1])  # it looks for no port in an IPv6 name then
         connection.sock = self.connect()
         connection.sock.settimeout(request.patience_s)
         headers = {"Accept": "application/json", "User-Agent": "podferry.live", "Connection": "close"}

@@ -45,7 +45,7 @@ def _make(name: str) -> tuple[str, str]:
     except ImportError as exc:
         raise PodferryError(
             f"the Python package 'cryptography' cannot be imported on the controller: {exc}",
-            "pip install cryptography for the Python that runs ansible-playbook",
+            "pip install 'cryptography>=41' for the Python that runs ansible-playbook",
             "prepare",
         ) from exc
     key = ec.generate_private_key(ec.SECP256R1())

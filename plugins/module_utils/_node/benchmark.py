@@ -17,7 +17,7 @@ import subprocess
 import time
 import typing as t
 
-from .._common.errors import CommandFailed, DeadlineExceeded
+from .._common.errors import CommandFailed, DeadlineExceeded, FreezeFailed, PodferryError
 from .._common.files import read_text, write_json
 from .._criu.environment import environment
 from .._criu.log import explain
@@ -64,36 +64,38 @@ class Floor:
     def __enter__(self) -> Floor:
         os.makedirs(os.path.dirname(self._folder), mode=0o700, exist_ok=True)
         os.mkdir(self._folder, mode=0o700)
-        make_root(self._folder)
+        try:
+            make_root(self._folder)
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        if self._pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-        for group in self._cgroups():
-            group.kill()
-        with contextlib.suppress(CommandFailed, DeadlineExceeded):
-            self._call([*self._runtime(), "delete", "--force", self._name])
-        shutil.rmtree(self._folder, ignore_errors=True)
+        try:
+            if self._pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._pid, signal.SIGKILL)
+            for group in self._cgroups():
+                with contextlib.suppress(FreezeFailed, OSError):
+                    group.kill()
+            with contextlib.suppress(PodferryError):
+                self._call([*self._runtime(), "delete", "--force", self._name])
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def criu(self) -> Times:
         """Dump and restore a plain process with ``criu`` alone."""
         ticks, images = os.path.join(self._folder, "plain-ticks"), self._images("plain")
-        process = subprocess.Popen(
-            ["python3", "-I", "-S", "-c", PROGRAM, str(self._mib), ticks],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-        )
+        process = self._start(ticks)
         self._pid = process.pid
         self._wait(ticks, 20)
         dump = self._time([self._tools.criu, "dump", "--tree", str(process.pid), "--images-dir", images])
-        process.wait(timeout=_SECONDS)
+        _reap(process)
+        self._pid = 0  # from now on it may be anybody's
         count = _lines(ticks)
         restore = self._time([self._tools.criu, "restore", "--restore-detached", "--images-dir", images])
+        self._pid = process.pid
         self._wait(ticks, count + 5)
         os.kill(self._pid, signal.SIGKILL)
         self._gone(self._pid)
@@ -124,6 +126,20 @@ class Floor:
         os.unlink(ticks)
         return Times(dump, restore)
 
+    def _start(self, ticks: str) -> subprocess.Popen[bytes]:
+        """:raises CommandFailed: the node has no python3."""
+        try:
+            return subprocess.Popen(
+                ["python3", "-I", "-S", "-c", PROGRAM, str(self._mib), ticks],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+            )
+        except OSError as error:
+            raise CommandFailed(f"cannot start python3: {error.strerror}") from error
+
     def _images(self, name: str) -> str:
         path = os.path.join(self._folder, name)
         os.mkdir(path, mode=0o700)
@@ -145,18 +161,24 @@ class Floor:
     def _call(self, argv: t.Sequence[str]) -> None:
         """Run a program without a stream of ours, which a restored process would keep.
 
-        :raises CommandFailed: it ended badly.
+        :raises CommandFailed: it ended badly, or could not be started.
+        :raises DeadlineExceeded: it did not end, and was killed.
         """
-        done = subprocess.run(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_SECONDS,
-            check=False,
-            cwd="/",
-            env=environment(self._folder),  # without a network lock, as a migration has it
-        )
+        try:
+            done = subprocess.run(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=_SECONDS,
+                check=False,
+                cwd="/",
+                env=environment(self._folder),  # without a network lock, as a migration has it
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DeadlineExceeded(f"{' '.join(argv[:4])} did not end within {_SECONDS:g} s") from error
+        except OSError as error:
+            raise CommandFailed(f"cannot start {argv[0]}: {error.strerror}") from error
         if done.returncode != 0:
             folders = [os.path.join(self._folder, name) for name in ("work", "plain")]
             logs = [explain(os.path.join(folder, name)) for folder in folders for name in ("dump.log", "restore.log")]
@@ -178,6 +200,14 @@ class Floor:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
             time.sleep(0.005)
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """:raises DeadlineExceeded: it has been dumped, and does not end."""
+    try:
+        process.wait(timeout=_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise DeadlineExceeded(f"the dumped process did not end within {_SECONDS:g} s") from error
 
 
 def _lines(path: str) -> int:

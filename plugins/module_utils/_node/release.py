@@ -13,7 +13,9 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import tarfile
 import typing as t
 from pathlib import Path
@@ -29,12 +31,18 @@ class Release:
     """What shall be there.
 
     :ivar files: member of the archive to where it goes; a download that is no archive has the one member "".
+    :ivar mode: permissions of programs.
     """
 
     name: str
     url: str
     sha256: str
     files: t.Mapping[str, str]
+    mode: int = 0o755
+
+    def mode_of(self, path: str) -> int:
+        """Return the permissions of a file that goes to ``path``."""
+        return 0o644 if path.endswith((".service", ".socket")) else self.mode
 
 
 class Installed:
@@ -49,6 +57,7 @@ class Installed:
             record = json.loads(Path(self.path).read_text(encoding="utf-8"))
         except FileNotFoundError:
             record = {}
+        self.url: str = record.get("url", "")
         self.sha256: str = record.get("sha256", "")
         self.files: dict[str, str] = record.get("files", {})
         """Path to SHA-256 of what was installed."""
@@ -56,26 +65,42 @@ class Installed:
         """Folders that came with it, outermost first."""
 
     def whole(self, release: Release) -> bool:
-        """Whether it is this release, and every file as it was installed."""
-        return self.sha256 == release.sha256 and set(self.files) == set(release.files.values()) and not self.altered()
+        """Whether it is this release and no other, and every file of it as it was installed (modes: :meth:`loose`)."""
+        intact = all(digest_of(path) == self.files.get(path, "") for path in release.files.values())
+        return intact and self.sha256 == release.sha256 and not self.superseded(release)
 
     def altered(self) -> list[str]:
         """Return the files that are missing or not as they were installed."""
         return [path for path, digest in sorted(self.files.items()) if digest_of(path) != digest]
 
+    def superseded(self, release: Release) -> list[str]:
+        """Return the files that a former release had and this one has not, as far as they are as they were installed."""
+        return [path for path in self.present() if path not in release.files.values()]
+
     def write(self, release: Release, unpacked: t.Mapping[str, str]) -> None:
         """Write the record of a release that is about to be installed, and of the folders that will be made for it.
 
+        What a former one has left there stays in it: it can still be taken away, or is somebody's who has to be told.
+
         :param unpacked: where each file goes, to where it lies now.
         """
+        left = {path: digest for path, digest in self.files.items() if os.path.lexists(path)}
+        self.url, self.sha256 = release.url, release.sha256
+        self.files = {**left, **{path: digest_of(source) or "" for path, source in unpacked.items()}}
         folders = [folder for path in release.files.values() for folder in missing_folders(path)]
+        self.folders = list(dict.fromkeys([*self.folders, *folders]))
+        self._save()
+
+    def drop(self, paths: t.Iterable[str]) -> None:
+        """Remove some of the files, and then from the record."""
+        for path in paths:
+            os.unlink(path)
+            del self.files[path]
+        self._save()
+
+    def _save(self) -> None:
         os.makedirs(os.path.dirname(self.path), mode=0o755, exist_ok=True)
-        record = {
-            "url": release.url,
-            "sha256": release.sha256,
-            "files": {path: digest_of(source) for path, source in unpacked.items()},
-            "folders": list(dict.fromkeys([*self.folders, *folders])),
-        }
+        record = {"url": self.url, "sha256": self.sha256, "files": self.files, "folders": self.folders}
         write_json(self.path, record, 0o644)
 
     def present(self) -> list[str]:
@@ -86,6 +111,23 @@ class Installed:
 def strangers(release: Release, installed: Installed) -> list[str]:
     """Return the files that somebody else has put where this release would go."""
     return [path for path in sorted(release.files.values()) if path not in installed.files and os.path.lexists(path)]
+
+
+def loose(release: Release) -> list[str]:
+    """Return the files that have other permissions than they should."""
+    return [
+        path for path in sorted(release.files.values()) if stat.S_IMODE(os.stat(path).st_mode) != release.mode_of(path)
+    ]
+
+
+def mode(value: object) -> int:
+    """Return permissions out of octal digits.
+
+    :raises InvalidInput: it is something else; a number is one that YAML has read, as octal or as decimal digits.
+    """
+    if not isinstance(value, str) or not re.fullmatch("[0-7]{3,4}", value):
+        raise InvalidInput(f"mode has to be octal digits as a string, not {value!r}", 'Quote it: mode: "0755".')
+    return int(value, 8)
 
 
 def missing_folders(path: str) -> list[str]:

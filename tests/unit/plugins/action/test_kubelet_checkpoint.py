@@ -121,3 +121,19 @@ def test_a_key_that_is_no_pem_is_not_shown() -> None:
     with pytest.raises(Exception, match="kubelet_client_key is neither") as caught:
         kubelet_checkpoint.pem("/nowhere/k3y", "kubelet_client_key")
     assert "k3y" not in str(caught.value)
+
+
+def test_what_may_hold_a_key_is_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PEM text can have the key beside the certificate; AnsibleModule writes its arguments to the node's syslog."""
+    taken: list[str] = []
+
+    def pem(_value: None, option: str) -> str:
+        taken.append(option)
+        return ""
+
+    monkeypatch.setattr(kubelet_checkpoint, "pem", pem)
+    monkeypatch.setattr(kubelet_checkpoint, "Kubelet", lambda *_arguments: None)
+    kubelet_checkpoint.kubelet(dict.fromkeys(kubelet_checkpoint.ARGUMENTS))
+    assert len(taken) == 4
+    for name in [*taken, "kubelet_token"]:
+        assert kubelet_checkpoint.ARGUMENTS[name]["no_log"] is True, name

@@ -142,6 +142,69 @@ def test_one_that_broke_off_is_finished_or_taken_away(wanted: dict[str, Any], tm
     assert not (tmp_path / "out").exists() and not (tmp_path / "records").exists()
 
 
+def test_permissions_are_put_right_without_another_download(wanted: dict[str, Any], tmp_path: Path) -> None:
+    run(**{**wanted, "mode": "700"})
+    tool, unit = tmp_path / "out/bin/tool", tmp_path / "out/tool.service"
+    assert tool.stat().st_mode & 0o777 == 0o700
+    without_server = {**wanted, "url": "http://127.0.0.1:1/x"}
+    for check in (True, False):
+        made = run(check=check, **without_server)
+        assert (made["changed"], made["files"]) == (True, [str(tool)])
+    assert tool.stat().st_mode & 0o777 == 0o755
+    unit.chmod(0o755)
+    assert run(**without_server)["files"] == [str(unit)]
+    assert unit.stat().st_mode & 0o777 == 0o644
+    assert run(**without_server)["changed"] is False
+
+
+def test_a_program_of_another_mode_is_replaced_by_one_that_runs(wanted: dict[str, Any], tmp_path: Path) -> None:
+    """A move takes over the permissions of the file that was there."""
+    run(**wanted)
+    tool = tmp_path / "out/bin/tool"
+    tool.write_bytes(b"damaged")
+    tool.chmod(0o644)
+    assert run(**wanted)["changed"] is True
+    assert tool.stat().st_mode & 0o777 == 0o755
+
+
+def test_what_a_newer_release_has_no_more_goes(mirror: Mirror, wanted: dict[str, Any], tmp_path: Path) -> None:
+    run(**wanted)
+    tool, unit, other = tmp_path / "out/bin/tool", tmp_path / "out/tool.service", tmp_path / "out/other"
+    digest = mirror.archive("new.tar.gz", {"bin/other": b"new"})
+    newer: dict[str, Any] = {
+        **wanted,
+        "url": f"{mirror.url}/new.tar.gz",
+        "checksum": digest,
+        "files": {"bin/other": str(other)},
+    }
+    tool.write_bytes(b"by hand")
+    for check in (True, False):
+        made = run(check=check, **newer)
+        assert (made["changed"], made["files"]) == (True, sorted([str(other), str(unit)]))
+    assert other.exists() and not unit.exists()
+    assert tool.read_bytes() == b"by hand", "nobody's to remove"
+    assert run(**newer)["changed"] is False
+
+    unit.write_bytes(b"[Unit]\n")  # somebody's own, now
+    gone = run(name="tool", state="absent", record_path=wanted["record_path"])
+    assert (gone["files"], gone["kept"]) == ([str(other)], [str(tool)])
+    assert unit.exists()
+
+
+def test_an_exchange_that_broke_off_is_finished(mirror: Mirror, wanted: dict[str, Any], tmp_path: Path) -> None:
+    run(**wanted)
+    digest = mirror.archive("new.tar.gz", {"bin/other": b"new"})
+    (tmp_path / "blocked").write_text("no folder")
+    files = {"bin/other": str(tmp_path / "blocked/other")}
+    newer: dict[str, Any] = {**wanted, "url": f"{mirror.url}/new.tar.gz", "checksum": digest, "files": files}
+    assert run(**newer)["failed"]
+    (tmp_path / "blocked").unlink()
+    assert run(**newer)["changed"] is True
+    assert not (tmp_path / "out/bin/tool").exists() and not (tmp_path / "out/tool.service").exists()
+    run(name="tool", state="absent", record_path=wanted["record_path"])
+    assert not (tmp_path / "out").exists() and not (tmp_path / "blocked").exists()
+
+
 def test_a_wrong_checksum_installs_nothing(wanted: dict[str, Any], tmp_path: Path) -> None:
     failed = run(**{**wanted, "checksum": "0" * 64})
     assert failed["failed"] and "has the SHA-256" in failed["msg"]
@@ -190,8 +253,13 @@ def test_archives_that_are_not_what_was_meant(
         ({"files": {"": "/a", "b": "/b"}}, "either an archive"),
         ({"name": "../x"}, "is no name"),
         ({"url": "http://127.0.0.1:1/x"}, "cannot be fetched"),
+        ({"mode": 0o755}, "Quote it"),
+        ({"mode": 755}, "Quote it"),
+        ({"mode": "0o755"}, "octal digits"),
+        ({"mode": "u=rwx"}, "octal digits"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(wanted: dict[str, Any], change: dict[str, Any], message: str) -> None:
     failed = run(**{**wanted, **change})
     assert failed["failed"] and message in failed["msg"]
+    assert not Path(wanted["record_path"]).exists()

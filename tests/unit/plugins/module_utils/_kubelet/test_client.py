@@ -24,7 +24,7 @@ from doubles.authority import Authority
 from doubles.kubelet import SILENCE, FakeKubelet
 
 AUTHORITY, CLIENTS, STRANGERS = Authority(), Authority("clients"), Authority("strangers")
-SERVER = AUTHORITY.sign("kubelet", "node-a", "10.0.0.1")
+SERVER = AUTHORITY.sign("kubelet", "node-a", "10.0.0.1", "fd00::a", "::1")
 CLIENT = CLIENTS.sign("podferry")
 ME = Identity(CLIENT.cert, CLIENT.key)
 REQUEST = Request("n", "p", "c", 20)
@@ -61,8 +61,13 @@ def test_a_token_instead(server: FakeKubelet) -> None:
     assert (request.headers["authorization"], request.client) == ("Bearer secret", "")
 
 
-def test_the_name_may_be_an_address(server: FakeKubelet) -> None:
-    asked(client(server, name="10.0.0.1"))
+@pytest.mark.parametrize(
+    ("name", "host"), [("node-a", "node-a"), ("10.0.0.1", "10.0.0.1"), ("fd00::a", "[fd00::a]"), ("::1", "[::1]")]
+)
+def test_the_name_may_be_an_address(server: FakeKubelet, name: str, host: str) -> None:
+    asked(client(server, name=name))
+    (request,) = server.asked
+    assert request.headers["host"] == f"{host}:{server.port}"
 
 
 @pytest.mark.parametrize(

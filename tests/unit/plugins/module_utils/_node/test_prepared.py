@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the proof asks of a node before it starts anything."""
+"""What proof and benchmark ask of a node before they start anything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.podferry.live.plugins.module_utils._common.errors import PodferryError
-from ansible_collections.podferry.live.plugins.modules import node_verify
+from ansible_collections.podferry.live.plugins.module_utils._node import prepared
 
 READY: dict[str, Any] = {
     "criu": {"path": "/usr/sbin/criu", "version": [4, 1, 1], "check_ok": True, "check": ""},
@@ -29,12 +29,12 @@ READY: dict[str, Any] = {
 def action(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script = tmp_path / "podferry-action"
     script.touch(mode=0o755)
-    monkeypatch.setattr(node_verify, "ACTION", str(script))
+    monkeypatch.setattr(prepared, "ACTION", str(script))
     return script
 
 
 def test_a_prepared_node_is_accepted() -> None:
-    node_verify.requirements(READY)
+    prepared.check(READY)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_what_is_missing_is_named_with_a_remedy(path: tuple[str, ...], value: ob
     if path == ("criu", "check"):
         facts["criu"]["check_ok"], message = False, str(value)
     with pytest.raises(PodferryError, match=message) as caught:
-        node_verify.requirements(facts)
+        prepared.check(facts)
     assert caught.value.remedy
     assert caught.value.phase == "facts"
 
@@ -65,4 +65,4 @@ def test_what_is_missing_is_named_with_a_remedy(path: tuple[str, ...], value: ob
 def test_a_missing_action_script_is_named(action: Path) -> None:
     action.unlink()
     with pytest.raises(PodferryError, match="not installed"):
-        node_verify.requirements(READY)
+        prepared.check(READY)
