@@ -142,7 +142,7 @@ def test_a_target_that_may_be_given_the_word_is_watched(
 ) -> None:
     """If it hangs when the word comes, only its guard can end the source's doubt; so it is watched before the source can give it."""
     done: list[Any] = []
-    monkeypatch.setattr(target.deadman, "within", lambda seconds: done.append(seconds))
+    monkeypatch.setattr(target.deadman, "within", done.append)
     ferry.deadlines = types.SimpleNamespace(freeze=30.0)
     ferry._restore_all = lambda: None
     ferry.phases = types.SimpleNamespace(entries=list)
