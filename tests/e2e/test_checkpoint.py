@@ -84,7 +84,11 @@ def restored(cluster: Cluster, checkpoint: str = "") -> list[str]:
 def test_a_checkpoint_comes_back_three_times_on_another_node(
     plays: Plays, cluster: Cluster, traces: Traces, stores: Stores, kind: str
 ) -> None:
-    source = cluster.create(workloads.counter(cluster.name("kept"), "node-a"))
+    """With a folder of the node mounted, too: it keeps a pod from moving, and no checkpoint from being taken."""
+    pod = workloads.counter(cluster.name("kept"), "node-a")
+    pod["spec"]["volumes"] = [{"name": "host", "hostPath": {"path": "/srv"}}]
+    pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "host", "mountPath": "/host"}]
+    source = cluster.create(pod)
     take(plays, stores, kind, pod=source).ok()
     at = len(ticks.parse(cluster.logs(source)))
     until("the source goes on", lambda: len(ticks.parse(cluster.logs(source))) > at + 20, 10)
