@@ -86,7 +86,7 @@ def test_a_checkpoint_comes_back_three_times_on_another_node(
 ) -> None:
     """With a folder of the node mounted, too: it keeps a pod from moving, and no checkpoint from being taken."""
     pod = workloads.counter(cluster.name("kept"), "node-a")
-    pod["spec"]["volumes"] = [{"name": "host", "hostPath": {"path": "/srv"}}]
+    pod["spec"]["volumes"] = [{"name": "host", "hostPath": {"path": "/opt"}}]
     pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "host", "mountPath": "/host"}]
     source = cluster.create(pod)
     take(plays, stores, kind, pod=source).ok()
