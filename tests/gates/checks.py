@@ -22,7 +22,7 @@ PLUGINS = "ansible_collections.podferry.live.plugins"
 # Run by the node's own Python, 3.9 or later.
 NODE_CODE = [
     f"plugins/module_utils/{part}"
-    for part in ("_common", "_runtime", "_criu", "_ferry", "_store", "_archive", "_kubelet")
+    for part in ("_common", "_runtime", "_criu", "_ferry", "_store", "_archive", "_kubelet", "_node")
 ]
 OLDEST_NODE_PYTHON = "3.9"
 # The modules that use the fixture `other_lab`, in this order: the last takes it down.

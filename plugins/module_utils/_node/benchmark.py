@@ -21,6 +21,7 @@ from .._common.errors import CommandFailed, DeadlineExceeded, FreezeFailed, Podf
 from .._common.files import read_text, write_json
 from .._criu.environment import environment
 from .._criu.log import explain
+from .._runtime import process
 from .._runtime.cgroup import ROOT, Cgroup
 from .proof import Tools, bundle_config, make_root
 
@@ -87,15 +88,15 @@ class Floor:
     def criu(self) -> Times:
         """Dump and restore a plain process with ``criu`` alone."""
         ticks, images = os.path.join(self._folder, "plain-ticks"), self._images("plain")
-        process = self._start(ticks)
-        self._pid = process.pid
+        plain = self._start(ticks)
+        self._pid = plain.pid
         self._wait(ticks, 20)
-        dump = self._time([self._tools.criu, "dump", "--tree", str(process.pid), "--images-dir", images])
-        _reap(process)
+        dump = self._time([self._tools.criu, "dump", "--tree", str(plain.pid), "--images-dir", images])
+        _reap(plain)
         self._pid = 0  # from now on it may be anybody's
         count = _lines(ticks)
         restore = self._time([self._tools.criu, "restore", "--restore-detached", "--images-dir", images])
-        self._pid = process.pid
+        self._pid = plain.pid
         self._wait(ticks, count + 5)
         os.kill(self._pid, signal.SIGKILL)
         self._gone(self._pid)
@@ -164,26 +165,13 @@ class Floor:
         :raises CommandFailed: it ended badly, or could not be started.
         :raises DeadlineExceeded: it did not end, and was killed.
         """
-        try:
-            done = subprocess.run(
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=_SECONDS,
-                check=False,
-                cwd="/",
-                env=environment(self._folder),  # without a network lock, as a migration has it
-            )
-        except subprocess.TimeoutExpired as error:
-            raise DeadlineExceeded(f"{' '.join(argv[:4])} did not end within {_SECONDS:g} s") from error
-        except OSError as error:
-            raise CommandFailed(f"cannot start {argv[0]}: {error.strerror}") from error
-        if done.returncode != 0:
+        # Without a network lock, as a migration has it.
+        code = process.silent(argv, timeout=_SECONDS, env=environment(self._folder), cwd="/")
+        if code != 0:
             folders = [os.path.join(self._folder, name) for name in ("work", "plain")]
             logs = [explain(os.path.join(folder, name)) for folder in folders for name in ("dump.log", "restore.log")]
             reason = "; ".join(filter(None, logs)) or "it left no reason"
-            raise CommandFailed(f"{' '.join(argv[:4])} ended with {done.returncode}: {reason}")
+            raise CommandFailed(f"{' '.join(argv[:4])} ended with {code}: {reason}")
 
     def _wait(self, path: str, count: int) -> None:
         deadline = time.monotonic() + _SECONDS
@@ -202,10 +190,10 @@ class Floor:
             time.sleep(0.005)
 
 
-def _reap(process: subprocess.Popen[bytes]) -> None:
+def _reap(plain: subprocess.Popen[bytes]) -> None:
     """:raises DeadlineExceeded: it has been dumped, and does not end."""
     try:
-        process.wait(timeout=_SECONDS)
+        plain.wait(timeout=_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise DeadlineExceeded(f"the dumped process did not end within {_SECONDS:g} s") from error
 

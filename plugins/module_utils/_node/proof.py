@@ -17,7 +17,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import time
 import typing as t
 
@@ -26,7 +25,7 @@ from .._common.files import read_text, write_json
 from .._criu import dump, external, restore
 from .._criu.environment import environment, restore_options
 from .._criu.log import explain
-from .._runtime import oci
+from .._runtime import oci, process
 from .._runtime.cgroup import ROOT, Cgroup, is_unified
 from .._runtime.container import Container
 
@@ -307,24 +306,11 @@ class Proof:
 
         :raises CommandFailed: with the runtime's last message.
         """
-        try:
-            done = subprocess.run(
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=env,
-                timeout=_DEADLINE_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise DeadlineExceeded(f"{argv[0]} did not end within {_DEADLINE_SECONDS:g} s") from error
-        except OSError as error:
-            raise CommandFailed(f"cannot start {argv[0]}: {error.strerror}") from error
-        if done.returncode != 0:
+        code = process.silent(argv, timeout=_DEADLINE_SECONDS, env=env)
+        if code != 0:
             log = os.path.join(self._folder, "runc.log")
             message = last_message(read_text(log)) if os.path.exists(log) else ""
-            raise CommandFailed(f"{argv[0]} ended with {done.returncode}: {message or 'it logged nothing'}")
+            raise CommandFailed(f"{argv[0]} ended with {code}: {message or 'it logged nothing'}")
 
     @staticmethod
     def _cgroups(identifier: str) -> list[Cgroup]:
@@ -361,6 +347,6 @@ def features(criu: str) -> dict[str, bool]:
     """Ask CRIU for what kernel and build can do beyond the basics."""
     answers = {}
     for name in FEATURES:
-        done = subprocess.run([criu, "check", "--feature", name], capture_output=True, timeout=30, check=False)
-        answers[name] = done.returncode == 0
+        done = process.run([criu, "check", "--feature", name], timeout=30)
+        answers[name] = done.code == 0
     return answers

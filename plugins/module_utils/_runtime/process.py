@@ -59,6 +59,23 @@ def run(
     return Completed(done.returncode, done.stdout, done.stderr)
 
 
+def silent(argv: t.Sequence[str], *, timeout: float, env: t.Mapping[str, str] | None, cwd: str | None = None) -> int:
+    """Run a program without a stream of ours, which a process that it restores would keep. Return its exit code.
+
+    :raises DeadlineExceeded: it did not end within ``timeout`` seconds and was killed.
+    :raises CommandFailed: it could not be started.
+    """
+    null = subprocess.DEVNULL
+    try:
+        return subprocess.run(
+            list(argv), stdin=null, stdout=null, stderr=null, timeout=timeout, check=False, cwd=cwd, env=env
+        ).returncode
+    except subprocess.TimeoutExpired as error:
+        raise DeadlineExceeded(f"{' '.join(argv[:4])} did not end within {timeout:g} s") from error
+    except OSError as error:
+        raise CommandFailed(f"cannot start {argv[0]}: {error.strerror}") from error
+
+
 def check(runner: Runner, argv: t.Sequence[str], *, timeout: float = 60.0) -> str:
     """Run ``argv`` and return its standard output.
 
