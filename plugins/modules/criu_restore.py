@@ -77,6 +77,8 @@ options:
     default: 180
 requirements:
   - a node prepared by role P(podferry.live.node#role), with the engine of this collection's version
+  - cryptography >= 41 (Python, on the controller), for O(signing_key) and O(verify_key)
+  - boto3 >= 1.36 (Python, on the controller), for stores of the kind V(s3)
 notes:
   - It is an action plugin; this file is its documentation.
   - An arrival waits 180 seconds for its pod, then it is given up.

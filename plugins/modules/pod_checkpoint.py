@@ -76,6 +76,8 @@ options:
 requirements:
   - kubernetes >= 29, < 37 (Python, on the controller)
   - nodes prepared by role P(podferry.live.node#role)
+  - cryptography >= 41 (Python, on the controller), for O(signing_key) and O(verify_key)
+  - boto3 >= 1.36 (Python, on the controller), for stores of the kind V(s3)
 notes:
   - It is an action plugin; this file is its documentation.
 seealso:
