@@ -34,6 +34,10 @@ _DROP_SECONDS = 20.0
 FORSAKEN = "forsaken"
 """What a person says in the place of the target's record, to go back to the source's older state (docs/failures.md)."""
 
+_IN_DOUBT = ("in_doubt", "go_given", "relinquished", "aborted")
+_THAWED_ON = {"aborted": _IN_DOUBT, FORSAKEN: (*_IN_DOUBT, "committed")}
+"""What is said of the target to the states of a source that goes on then."""
+
 
 def runs(namespace: str | None, pod: str | None, runner: Runner, state: str = paths.STATE) -> list[dict[str, t.Any]]:
     """The runs that this node knows, of one pod (as source's or target's name) or of all."""
@@ -135,13 +139,12 @@ def thaw_source(place: paths.RunPaths, proof: t.Mapping[str, t.Any], runner: Run
 
     :raises StateConflict: no such proof, or the source was killed.
     """
-    word = proof.get("target_record")
-    if word not in ("aborted", FORSAKEN):
+    stands = _THAWED_ON.get(str(proof.get("target_record")))
+    if stands is None:
         raise StateConflict("the source is thawed only on the proof that the target's record is aborted")
     journal = _after_its_ferry(place, runner)
     if journal.state == "copied":
         return  # it runs
-    stands = ("in_doubt", "go_given", "relinquished", "aborted", *(("committed",) if word == FORSAKEN else ()))
     if journal.state not in stands:
         raise StateConflict(f"the source of run {place.run} is {journal.state}: it cannot be thawed")
     if journal.state != "aborted":  # that was written after the thaw: what stands now stands for another run

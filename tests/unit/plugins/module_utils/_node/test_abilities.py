@@ -162,6 +162,11 @@ class Node:
         except KeyError:
             raise FileNotFoundError(path) from None
 
+    def started_20_s_ago(self, name: str) -> None:
+        pid = self.commands[f"systemctl show --property=MainPID {name}"].strip().partition("=")[2]
+        self.files[f"/proc/{pid}/stat"] = f"{pid} ({name}) S {'0 ' * 18}{(100 - 20) * os.sysconf('SC_CLK_TCK')} 0 0"
+        self.files["/proc/uptime"] = "100.00 1.0"
+
     def collect(self, engine: str = "") -> dict[str, Any]:
         programs = {"/usr/bin/crio", "/usr/bin/kubelet", "/usr/sbin/runc"}
         probe = facts.Probe(self.run, self.read, programs.__contains__, find)
@@ -197,9 +202,7 @@ def test_a_node_with_crio() -> None:
 @pytest.mark.parametrize(("written", "due"), [(5.0, True), (50.0, False)], ids=["after its start", "before"])
 def test_a_crio_that_has_not_read_our_files(written: float, due: bool) -> None:
     node = Node()
-    pid = node.commands["systemctl show --property=MainPID crio"].strip().partition("=")[2]
-    node.files[f"/proc/{pid}/stat"] = f"{pid} (crio) S {'0 ' * 18}{(100 - 20) * os.sysconf('SC_CLK_TCK')} 0 0"
-    node.files["/proc/uptime"] = "100.00 1.0"
+    node.started_20_s_ago("crio")
     path = "/etc/crio/crio.conf.d/50-podferry-checkpoint.conf"
     probe = facts.Probe(
         node.run,
@@ -214,9 +217,7 @@ def test_a_crio_that_has_not_read_our_files(written: float, due: bool) -> None:
 @pytest.mark.parametrize(("written", "due"), [(5.0, True), (50.0, False)], ids=["after its start", "before"])
 def test_a_kubelet_that_has_not_read_our_drop_in(written: float, due: bool) -> None:
     node = Node()
-    pid = node.commands["systemctl show --property=MainPID kubelet"].strip().partition("=")[2]
-    node.files[f"/proc/{pid}/stat"] = f"{pid} (kubelet) S {'0 ' * 18}{(100 - 20) * os.sysconf('SC_CLK_TCK')} 0 0"
-    node.files["/proc/uptime"] = "100.00 1.0"
+    node.started_20_s_ago("kubelet")
     ages = {f"/d/{abilities.KUBELET_DROP_IN}": written}
     probe = facts.Probe(node.run, node.read, {"/usr/bin/kubelet"}.__contains__, find, ages.get)
     assert abilities.collect(probe)["kubelet"]["restart_due"] is due
